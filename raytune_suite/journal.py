@@ -57,7 +57,8 @@ class Journal:
             os.close(self._lock)
             raise
         self._durable = self._seq
-        self._failure: OSError | None = None
+        #: What keeps the journal from being durable; nothing can be appended any more.
+        self.failure: OSError | None = None
         self._dirty = False
         self._closed = False
         self._wake = threading.Event()
@@ -109,7 +110,7 @@ class Journal:
         if kind not in EVENTS or not _RESERVED.isdisjoint(fields):
             raise _wrong_event(kind, fields)
         with self._mutex:
-            if self._closed or self._failure:
+            if self._closed or self.failure:
                 raise self._unusable()
             event = {"seq": self._seq + 1, "time": self._clock(), "event": kind, **fields}
             line, event = self._line(event)
@@ -130,7 +131,7 @@ class Journal:
         try:
             _fdatasync(self._file)
         except OSError as error:
-            self._failure = error
+            self.failure = error
             raise self._unusable() from error
         self._durable = max(self._durable, seq)
 
@@ -179,8 +180,8 @@ class Journal:
                 self.sync()
 
     def _unusable(self) -> JournalError:
-        if self._failure:
-            return _cannot("make the journal durable", self.path, self._failure)
+        if self.failure:
+            return _cannot("make the journal durable", self.path, self.failure)
         return JournalError(f"The journal {self.path} is closed: nothing can be appended to it.")
 
     def _forget(self) -> None:
