@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raytune_suite.errors import PlanError, Problem, StudyError
-from raytune_suite.hardware import Node, local_node, ray_growth, ray_nodes
+from raytune_suite.nodes import Node, local_node, ray_growth, ray_nodes
 
 if TYPE_CHECKING:
     from raytune_suite.study import Resources, Study
