@@ -1,6 +1,6 @@
 """Ray's token authentication: decided before Ray is imported, and the token kept out of all text.
 
-Ray reads ``RAY_AUTH_MODE`` once, when it is imported, and sends a token only if the mode was ``token`` by then. So
+Ray reads ``RAY_AUTH_MODE`` once, when it is imported, and sends a token only if the mode was ``token`` then. So
 the mode is set here, first, whenever a token is there to be sent.
 """
 
@@ -30,7 +30,7 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> str:
 
 
 def has_token(environ: MutableMapping[str, str] = os.environ) -> bool:
-    """Whether Ray would find a token: in ``RAY_AUTH_TOKEN``, ``RAY_AUTH_TOKEN_PATH`` or ``~/.ray/auth_token``."""
+    """Whether Ray finds a token: ``RAY_AUTH_TOKEN``, ``RAY_AUTH_TOKEN_PATH`` or ``~/.ray/auth_token``."""
     return next(_tokens(environ), None) is not None
 
 
@@ -60,6 +60,4 @@ def _read(path: Path) -> str:
 def _refresh_ray() -> None:
     """If Ray is here already its cached mode is stale: have it read the environment again."""
     if "ray._raylet" in sys.modules:
-        from ray._raylet import Config
-
-        Config.initialize("")
+        sys.modules["ray._raylet"].Config.initialize("")

@@ -41,8 +41,8 @@ VARIABLES = (
 
 _HERE = ("host", "pid", "gpus", "driver", "cpus", "threads", "packages_sha256", "executable", "uv_run")
 """Facts that may differ from machine to machine, or follow from a trial's own resources."""
-_BOTH = ("torch.", "flags.")
-"""Facts only a process that loaded torch has: compared where both sides do."""
+_BOTH = ("torch.loaded", "torch.cu", "flags.", "project.")
+"""Facts only some processes have (torch loaded, a git checkout): compared where both sides do."""
 _PER_TRIAL = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that Ray and the worker set from a trial's CPUs: recorded, not compared with the driver's."""
 
@@ -59,8 +59,8 @@ class Difference:
 def capture(project: Path) -> dict[str, Any]:
     """The facts of this process, JSON able: nested by topic, about 10 KB.
 
-    Torch is never imported for it: what only torch can tell (threads, flags, CUDA in use) is taken where the process
-    has it loaded, as a worker does.
+    Torch is never imported for it: what only torch can tell (threads, flags) is taken where the process has
+    it loaded, as a worker does.
     """
     packages = _packages()
     return {
@@ -116,7 +116,7 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
     """The facts that must agree, with dotted keys."""
     kept = {key: value for key, value in facts.items() if key not in _HERE}
     skipped = {f"variables.{name}" for name in _PER_TRIAL}
-    return {key: str(value) for key, value in _leaves(kept) if key not in skipped}
+    return {key: str(value) for key, value in _leaves(kept) if key not in skipped and value is not None}
 
 
 def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
