@@ -1,0 +1,131 @@
+"""The event files TensorBoard reads: one of ours in each run's folder, a bounded number of them open.
+
+They are written with tensorboard's own record writer, in append mode: a file that had to be closed for
+another one is continued, not doubled. (Its ``EventFileWriter`` cannot append, starts a thread for each file
+and costs four times as much for an event.)
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
+from tensorboard.plugins.text import metadata as text_metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+MAX_OPEN = 32
+SUFFIX = ".raytune"
+
+_TEXT = text_metadata.create_summary_metadata(display_name=None, description=None)
+_counter = itertools.count()
+
+
+class EventFiles:
+    """The event files below one folder, by run. The run "" is the folder itself."""
+
+    def __init__(self, folder: Path, *, max_open: int = MAX_OPEN) -> None:
+        self.folder = folder
+        self._max_open = max_open
+        self._paths: dict[str, Path] = {}
+        self._open: OrderedDict[str, BinaryIO] = OrderedDict()
+
+    @property
+    def open_count(self) -> int:
+        """How many files are open at this moment."""
+        return len(self._open)
+
+    def write(self, run: str, summary: summary_pb2.Summary, step: int, when: float) -> None:
+        """Append one summary to a run's file."""
+        self._append(run, event_pb2.Event(wall_time=when, step=step, summary=summary))
+
+    def purge(self, run: str, step: int, when: float) -> None:
+        """Tell TensorBoard to drop all this run has shown from ``step`` on: training went back."""
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._append(run, event_pb2.Event(wall_time=when, step=step, session_log=start))
+
+    def flush(self) -> None:
+        """Let readers see everything written so far."""
+        for file in self._open.values():
+            file.flush()
+
+    def close(self) -> None:
+        """Flush and close all files; writing to a run afterwards opens its file again."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def remove(self, run: str) -> None:
+        """Delete our event file of one run; what the user wrote beside it stays."""
+        if run in self._open:
+            self._open.pop(run).close()
+        self._paths.pop(run, None)
+        for path in (self.folder / run).glob(f"*tfevents*{SUFFIX}"):
+            path.unlink()
+
+    def remove_all(self) -> None:
+        """Delete our event files of all runs."""
+        for run in ["", *(path.name for path in self.folder.glob("*/"))]:
+            self.remove(run)
+
+    def _append(self, run: str, event: event_pb2.Event) -> None:
+        RecordWriter(self._file(run)).write(event.SerializeToString())
+
+    def _file(self, run: str) -> BinaryIO:
+        if run in self._open:
+            self._open.move_to_end(run)
+            return self._open[run]
+        while len(self._open) >= self._max_open:
+            self._open.popitem(last=False)[1].close()
+        new = run not in self._paths
+        if new:
+            self._paths[run] = self._new_path(run)
+        self._open[run] = self._paths[run].open("ab")
+        if new:
+            self._header(run)
+        return self._open[run]
+
+    def _new_path(self, run: str) -> Path:
+        (self.folder / run).mkdir(parents=True, exist_ok=True)
+        parts = (f"{int(time.time()):010d}", socket.gethostname(), os.getpid(), next(_counter))
+        name = ".".join(map(str, ("events.out.tfevents", *parts)))
+        return self.folder / run / (name + SUFFIX)
+
+    def _header(self, run: str) -> None:
+        """The version comes first; the first START is not taken for a restart, so the next one purges."""
+        now = time.time()
+        source = event_pb2.SourceMetadata(writer="raytune_suite")
+        self._append(
+            run, event_pb2.Event(wall_time=now, file_version="brain.Event:2", source_metadata=source)
+        )
+        self.purge(run, 0, now)
+
+
+def scalars(values: Mapping[str, float]) -> summary_pb2.Summary:
+    """One summary with a scalar for each tag."""
+    made = [
+        summary_pb2.Summary.Value(tag=tag, simple_value=_as_float32(value)) for tag, value in values.items()
+    ]
+    return summary_pb2.Summary(value=made)
+
+
+def markdown(tag: str, text: str) -> summary_pb2.Summary:
+    """A summary the TEXT tab renders."""
+    tensor = tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_STRING, string_val=[text.encode("utf-8", "backslashreplace")]
+    )
+    return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, metadata=_TEXT, tensor=tensor)])
+
+
+def _as_float32(value: Any) -> float:
+    """TensorBoard stores 32 bits; what is beyond them is shown as infinite instead of being refused."""
+    limit = 3.4028234e38
+    number = float(value)
+    if number > limit:
+        return float("inf")
+    return float("-inf") if number < -limit else number
