@@ -45,7 +45,7 @@ class Run:
     worker_trials: int | None = None
 
 
-@dataclass
+@dataclass(repr=False)
 class TrialRecord:
     """What is known about one trial. ``metric`` and ``mode`` are the study's; times are unix seconds."""
 
@@ -77,6 +77,11 @@ class TrialRecord:
     keep_reports: bool = True
     last_report: Report | None = None
     _bests: list[Best] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        best = self.best()
+        value = f", {self.metric} {best.value:.6g} at iteration {best.iteration}" if best else ""
+        return f"<Trial {self.number}: {self.state}{value}, config {self.config}>"
 
     @property
     def iteration(self) -> int:
@@ -261,16 +266,19 @@ class Record:
         self.experiment = event
         self.started_at = event.get("time")
 
+    def interrupt(self) -> None:
+        """Mark what seems to be running as interrupted: its driver died without a word."""
+        for trial in self.trials.values():
+            if trial.state is State.RUNNING:
+                heard = trial.last_report.time if trial.last_report else 0.0
+                self._finish_run(trial, max(heard, trial.runs[-1].started), State.INTERRUPTED)
+                trial.state = State.INTERRUPTED
+
     def _on_session(self, event: Event) -> None:
+        if self.sessions:
+            self.interrupt()
         self.sessions.append(event)
         self.closed = None
-        # The driver before this one died without a word: what it had running was cut off then.
-        died = self.sessions[-2] if len(self.sessions) > 1 else None
-        for trial in self.trials.values() if died else ():
-            if trial.state is State.RUNNING:
-                last = trial.last_report.time if trial.last_report else trial.runs[-1].started
-                self._finish_run(trial, max(last, trial.runs[-1].started), State.INTERRUPTED)
-                trial.state = State.INTERRUPTED
 
     def _on_environment(self, event: Event) -> None:
         self.environments[event["id"]] = event.get("facts") or {}
