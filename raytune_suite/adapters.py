@@ -1,0 +1,252 @@
+"""The joints between Ray Tune's controller and the :class:`~raytune_suite.driver.Driver`.
+
+Tune asks a ``SearchAlgorithm`` for trials, a ``TrialScheduler`` for decisions, a ``Stopper`` whether to end the
+experiment, and tells a ``Callback`` what starts. All four are here and do nothing but translate.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Callback, PlacementGroupFactory
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search.search_algorithm import SearchAlgorithm
+from ray.tune.stopper import Stopper
+
+from raytune_suite.driver import Driver, NewTrial, Report
+from raytune_suite.failures import Failure, classify
+from raytune_suite.schedulers import Scheduler
+from raytune_suite.worker import REPORT
+
+
+_GRACE_S = 1.5  # `ray job stop` kills the driver 3 s after asking it to stop
+
+
+class SuiteTrial(Trial):  # type: ignore[misc]
+    """Tune's trial, without what the suite does itself: state files, running statistics, registry look-ups.
+
+    ``stub=True`` keeps Tune from asking the cluster's key-value store for the trainable, several round trips a trial.
+    """
+
+    def __init__(self, new: NewTrial, cls: type, driver: Driver, folder: Path, **kwargs: Any) -> None:
+        super().__init__("raytune", config=new.config, trial_id=new.trial_id, stub=True, **kwargs)
+        self.number = new.number
+        self.failure: Failure | None = None
+        self._worker_cls = cls
+        self._driver = driver
+        self._trial_dir = folder / "trials" / new.trial_id
+        self.custom_dirname = new.trial_id
+
+    def get_trainable_cls(self) -> type:
+        """The worker class, known without asking anyone."""
+        return self._worker_cls
+
+    def handle_error(self, exc: BaseException | None = None) -> None:
+        """Remember why the trial failed; Tune would pickle the exception into a file."""
+        self.failure = classify(exc, self._trial_dir)
+
+    def should_recover(self) -> bool:
+        """Ask the study's own retry budgets, which tell failures apart."""
+        return self.failure is not None and self._driver.retry(self.number, self.failure)
+
+    def update_last_result(self, result: dict[str, Any]) -> None:
+        """Keep the last result only; running statistics of every metric were a quarter of the driver's time."""
+        self.run_metadata.last_result = result
+
+    def get_json_state(self) -> tuple[str, str]:
+        """Nothing: the journal is the only record."""
+        return "{}", "{}"
+
+
+class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
+    """Gives Tune the driver's trials, never more than there are slots for, so that each knows all results so far."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        cls: type,
+        folder: Path,
+        slots: Callable[[], int],
+        resources: Callable[[dict[str, Any]], PlacementGroupFactory],
+    ) -> None:
+        self.driver, self.slots, self.resources = driver, slots, resources
+        self._cls, self._folder = cls, folder
+        self._live: dict[str, SuiteTrial] = {}
+        self._kwargs: dict[str, Any] = {}
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Take the storage of the one experiment there is."""
+        experiment = experiments[0] if isinstance(experiments, list) else experiments
+        self._kwargs = {
+            "storage": experiment.storage,
+            "checkpoint_config": experiment.checkpoint_config,
+            "max_failures": 0,
+        }
+
+    @property
+    def total_samples(self) -> int:
+        """How many trials there will be, as far as that is known."""
+        return self.driver.num_trials or 0
+
+    def next_trial(self) -> SuiteTrial | None:
+        """The driver's next trial, if a slot is free for it."""
+        busy = sum(trial.status != Trial.PAUSED for trial in self._live.values())
+        if busy >= self.slots():
+            return None
+        new = self.driver.next_trial()
+        if new is None:
+            return None
+        trial = SuiteTrial(
+            new,
+            self._cls,
+            self.driver,
+            self._folder,
+            placement_group_factory=self.resources(new.config),
+            _setup_default_resource=False,
+            **self._kwargs,
+        )
+        trial.create_placement_group_factory()
+        self._live[new.trial_id] = trial
+        return trial
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tune is done with a trial."""
+        trial = self._live.pop(trial_id, None)
+        if trial is not None:
+            self.driver.ended(trial.number, trial.failure if error else None)
+
+    def end_workers(self) -> None:
+        """Give the workers that are in the middle of a step a moment to finish it, then end them."""
+        actors = [trial.temporary_state.ray_actor for trial in self._live.values()]
+        timer = threading.Timer(_GRACE_S, _kill, [[actor for actor in actors if actor is not None]])
+        timer.daemon = True
+        timer.start()
+
+    def is_finished(self) -> bool:
+        """No trial will come any more."""
+        return self._finished or self.driver.finished
+
+
+class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
+    """Stands before the scheduler that Ray ships: every report passes the driver first."""
+
+    def __init__(self, driver: Driver, scheduler: Scheduler, inbox: dict[str, Report]) -> None:
+        self.driver, self.scheduler, self.inner = driver, scheduler, scheduler.ray
+        self._inbox = inbox
+        self._metric = driver.study.metric
+
+    @property
+    def supports_buffered_results(self) -> bool:
+        """A scheduler that pauses trials must see each result before the next one is made."""
+        return not self.scheduler.pauses
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """The scheduler has its metric already."""
+        return True
+
+    def on_trial_add(self, controller: Any, trial: SuiteTrial) -> None:
+        """See ``TrialScheduler``."""
+        self.inner.on_trial_add(controller, trial)
+
+    def on_trial_error(self, controller: Any, trial: SuiteTrial) -> None:
+        """See ``TrialScheduler``."""
+        self.inner.on_trial_error(controller, trial)
+
+    def on_trial_result(self, controller: Any, trial: SuiteTrial, result: dict[str, Any]) -> str:
+        """Journal, searcher, stoppers, then Ray's scheduler."""
+        report = self._inbox.pop(trial.trial_id)
+        decider = _Decider(self, controller, trial, result)
+        return self._guarded(lambda: self.driver.report(trial.number, report, decider))
+
+    def on_trial_complete(self, controller: Any, trial: SuiteTrial, result: dict[str, Any]) -> None:
+        """See ``TrialScheduler``; a result without the metric is not shown to the scheduler."""
+        value = result.get(self._metric)
+        if isinstance(value, (int, float)) and value == value:
+            self.inner.on_trial_complete(controller, trial, result)
+        else:
+            self.inner.on_trial_remove(controller, trial)
+
+    def on_trial_remove(self, controller: Any, trial: SuiteTrial) -> None:
+        """See ``TrialScheduler``."""
+        self.inner.on_trial_remove(controller, trial)
+
+    def choose_trial_to_run(self, controller: Any) -> SuiteTrial | None:
+        """See ``TrialScheduler``."""
+        return self.inner.choose_trial_to_run(controller)  # type: ignore[no-any-return]
+
+    def debug_string(self) -> str:
+        """See ``TrialScheduler``."""
+        return str(self.inner.debug_string())
+
+    def _guarded(self, call: Callable[[], str]) -> str:
+        """An error in the driver ends the study in order; raised here, Tune would bury it in another."""
+        try:
+            return call()
+        except Exception as error:
+            self.driver.fail(error)
+            return str(TrialScheduler.STOP)
+
+
+class _Decider:
+    """One report's question to Ray's scheduler."""
+
+    def __init__(
+        self, adapter: SchedulerAdapter, controller: Any, trial: SuiteTrial, result: dict[str, Any]
+    ) -> None:
+        self._adapter, self._controller, self._trial, self._result = adapter, controller, trial, result
+
+    def decide(self, value: float | None) -> str:
+        result = {**self._result, self._adapter.driver.study.metric: value}
+        return str(self._adapter.inner.on_trial_result(self._controller, self._trial, result))
+
+    def explain(self, iteration: int, value: float, decision: str) -> Any:
+        return self._adapter.scheduler.explain(self._trial.trial_id, iteration, value, decision)
+
+
+class StopAdapter(Stopper):  # type: ignore[misc]
+    """Ends the experiment when the driver says so, and takes the worker's report out of each result.
+
+    Tune calls the stopper first, with the result that callbacks will see later; so they never see the report.
+    """
+
+    def __init__(
+        self, driver: Driver, inbox: dict[str, Report], end_workers: Callable[[], None]
+    ) -> None:
+        self._driver, self._inbox, self._end_workers = driver, inbox, end_workers
+        self._ending = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never stop a single trial here."""
+        self._inbox[trial_id] = result.pop(REPORT)
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the whole study ends now; if so, first write down where its running trials stand."""
+        if self._driver.stopping and not self._ending:
+            self._ending = True
+            self._end_workers()
+            self._driver.abandon_live()
+        return self._ending
+
+
+def _kill(actors: list[Any]) -> None:
+    for actor in actors:
+        ray.kill(actor)
+
+
+class StartCallback(Callback):  # type: ignore[misc]
+    """Tells the driver when a trial gets its worker."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: SuiteTrial, **info: Any) -> None:
+        """See ``Callback``."""
+        self._driver.started(trial.number)

@@ -1,0 +1,334 @@
+"""What happens between Ray Tune and the parts of the suite, in the one order that makes the record trustworthy.
+
+Tune calls the adapters (``adapters.py``); they call the :class:`Driver`, which for every event first writes the
+journal, then tells the searcher, the scheduler and the stoppers, and then answers. Nothing here knows Ray: the whole
+of a study's logic can be run, and is tested, without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError
+from raytune_suite.failures import Failure
+from raytune_suite.journal import Journal
+from raytune_suite.metrics import check_report
+from raytune_suite.search.core import Observation, Searcher
+from raytune_suite.seeds import trial_seed
+from raytune_suite.states import State
+from raytune_suite.stoppers import Stopped, Stoppers
+from raytune_suite.study import Study
+
+CONTINUE, PAUSE, STOP = "CONTINUE", "PAUSE", "STOP"
+Report = tuple[int, dict[str, Any], float, dict[str, Any]]
+"""Iteration, flat metrics (empty: the code ended), training seconds so far, facts from the worker."""
+
+
+class Explanation(Protocol):
+    """Why a scheduler decided as it did."""
+
+    by: str
+    action: str
+    reason: dict[str, Any]
+    text: str
+
+
+class Decider(Protocol):
+    """A scheduler as the driver sees it."""
+
+    def decide(self, value: float | None) -> str:
+        """CONTINUE, PAUSE or STOP, now that the trial reported ``value``; None if it was no number."""
+        ...
+
+    def explain(self, iteration: int, value: float, decision: str) -> Explanation | None:
+        """Why, if there was something to decide."""
+        ...
+
+
+@dataclass(frozen=True)
+class NewTrial:
+    """What the engine needs to start a trial."""
+
+    number: int
+    trial_id: str
+    config: dict[str, Any]
+
+
+@dataclass
+class _Live:
+    point: dict[str, Any]
+    iteration: int = 0
+    value: float | None = None
+    best: float | None = None
+    attempt: int = 0
+    ending: Stopped | None = None
+    spent: dict[State, int] = field(default_factory=dict)
+
+
+class Driver:
+    """The course of one study: gives out trials, takes reports, decides, and writes all of it down.
+
+    ``on_environment`` is called with the facts of every environment not seen before.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        journal: Journal,
+        searcher: Searcher,
+        stoppers: Stoppers,
+        *,
+        num_trials: int | None,
+        on_environment: Callable[[dict[str, Any]], None] = lambda facts: None,
+    ) -> None:
+        self.study, self.journal, self.searcher, self.stoppers = study, journal, searcher, stoppers
+        self.num_trials = num_trials
+        self.live: dict[int, _Live] = {}
+        self.stopped: Stopped | None = None
+        self.error: BaseException | None = None
+        self._on_environment = on_environment
+        self._next_number = 0
+        self._exhausted = False
+        self._environments: set[str] = set()
+        self._checked = False
+        self._seq = 0
+
+    # -- giving out trials ---------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """No further trial will be given out."""
+        over = self.num_trials is not None and self._next_number >= self.num_trials
+        return over or self._exhausted or self.stopping
+
+    @property
+    def stopping(self) -> bool:
+        """The study is being ended: by a stopper, a signal or an error."""
+        return self.stopped is not None or self.error is not None
+
+    def next_trial(self) -> NewTrial | None:
+        """The next trial to run, or None if there is none now."""
+        if self.finished:
+            return None
+        number, seen = self._next_number, self._seq
+        try:
+            suggestion = self.searcher.ask(number)
+        except SpaceExhaustedError as error:
+            self.error = error
+            return None
+        if suggestion is None:
+            self._exhausted = True
+            return None
+        self._next_number += 1
+        config = self.study.search_space.config(suggestion.point)
+        self._write(
+            "trial",
+            number=number,
+            trial_id=trial_id(number),
+            config=config,
+            point=suggestion.point,
+            seed=trial_seed(self.study.seed, number),
+            origin=suggestion.origin,
+            seen=seen,
+            note=suggestion.note,
+        )
+        self.live[number] = _Live(suggestion.point)
+        return NewTrial(number, trial_id(number), config)
+
+    def started(self, number: int) -> None:
+        """A worker has taken the trial."""
+        self._write("start", number=number, attempt=self.live[number].attempt)
+
+    # -- taking reports ------------------------------------------------------------------------------------------
+
+    def report(self, number: int, report: Report, scheduler: Decider) -> str:
+        """Write a report down and decide what the trial does next."""
+        iteration, metrics, elapsed, facts = report
+        trial = self.live.get(number)
+        if trial is None:
+            return STOP
+        self._write_facts(number, facts)
+        if not metrics:
+            trial.ending = trial.ending or self._returned(trial)
+            return STOP
+        trial.iteration = iteration
+        self._write("report", number=number, iteration=iteration, metrics=metrics, elapsed=elapsed)
+        if not self._checked and not self._check(metrics):
+            return STOP
+        value = number_of(metrics.get(self.study.metric))
+        self._remember(trial, value)
+        self._tell(number, trial, State.RUNNING)
+        stopped = self.stoppers.report(number, iteration, value, elapsed)
+        decision = self._scheduled(number, trial, value, scheduler)
+        self.stopped = self.stopped or self.stoppers.study()
+        if facts.get("finished") or iteration >= self.study.max_iterations:
+            trial.ending = Stopped("", "", State.COMPLETED)
+            return STOP
+        if stopped is not None:
+            return self._stop(number, trial, stopped)
+        return decision
+
+    def _scheduled(self, number: int, trial: _Live, value: float | None, scheduler: Decider) -> str:
+        if value is None:
+            return CONTINUE  # no metric this time (validated every few iterations): nothing to judge by
+        decision = scheduler.decide(value if math.isfinite(value) else self._worst())
+        why = scheduler.explain(trial.iteration, value, decision)
+        protected = number == 0 and self.study.default is not None and decision == STOP
+        if protected and trial.iteration < self.study.max_iterations:
+            decision = CONTINUE
+        if why is not None:
+            text = f"{why.text}; kept running, because it is the default" if protected else why.text
+            action = "continue" if protected else why.action
+            self._decision(number, trial.iteration, action, why.by, why.reason, text)
+        if decision == STOP and trial.ending is None:
+            by = why.by if why is not None else self.study.scheduler.name
+            trial.ending = Stopped(by, why.text if why is not None else f"stopped by {by}")
+        return decision
+
+    def _stop(self, number: int, trial: _Live, stopped: Stopped) -> str:
+        self._decision(number, trial.iteration, "stop", stopped.by, {"value": trial.value}, stopped.text)
+        trial.ending = stopped
+        return STOP
+
+    def _worst(self) -> float:
+        return 1e30 if self.study.mode == "min" else -1e30
+
+    def _remember(self, trial: _Live, value: float | None) -> None:
+        if value is None:
+            return
+        trial.value = value
+        better = trial.best is None or (value < trial.best) == (self.study.mode == "min")
+        if math.isfinite(value) and better:
+            trial.best = value
+
+    def _returned(self, trial: _Live) -> Stopped:
+        if trial.iteration:
+            return Stopped("", "the trainable returned", State.COMPLETED)
+        return Stopped("", "the trainable returned without reporting anything", State.FAILED)
+
+    def _check(self, metrics: Mapping[str, Any]) -> bool:
+        self._checked = True
+        problems = check_report(self.study, dict(metrics))
+        if problems:
+            self.error = StudyError(problems, source="the first report")
+        return not problems
+
+    # -- ends ----------------------------------------------------------------------------------------------------
+
+    def retry(self, number: int, failure: Failure) -> bool:
+        """Whether a failed trial is to be started again, from its last checkpoint."""
+        trial = self.live.get(number)
+        if trial is None or self.stopping:
+            return False
+        budgets = self.study.retries
+        allowed = {
+            State.FAILED: budgets.failed,
+            State.OOM: budgets.oom,
+            State.PREEMPTED: math.inf if budgets.preempted == "unlimited" else budgets.preempted,
+        }
+        spent = trial.spent.get(failure.state, 0)
+        if spent >= allowed.get(failure.state, 0):
+            return False
+        trial.spent[failure.state] = spent + 1
+        trial.attempt += 1
+        self._write(
+            "retry",
+            number=number,
+            attempt=trial.attempt,
+            state=failure.state.value,
+            error=failure.as_dict(),
+        )
+        return True
+
+    def ended(self, number: int, failure: Failure | None = None) -> None:
+        """The trial is over: with a failure, as decided at its last report, or with the whole study."""
+        trial = self.live.pop(number, None)
+        if trial is None:
+            return
+        if failure is not None:
+            ending = Stopped("", f"{failure.kind}: {failure.message}", failure.state)
+        else:
+            ending = trial.ending or self._cut_short()
+        error = failure.as_dict() if failure is not None else None
+        self._write(
+            "end",
+            number=number,
+            state=ending.state.value,
+            by=ending.by or None,
+            reason=ending.text or None,
+            iteration=trial.iteration,
+            value=trial.value,
+            best=trial.best,
+            error=error,
+            attempt=trial.attempt,
+        )
+        if ending.state is not State.INTERRUPTED:
+            self._tell(number, trial, ending.state)
+            self.stoppers.end(number, trial.value if ending.state.succeeded else None)
+        self.stopped = self.stopped or self.stoppers.study()
+
+    def _cut_short(self) -> Stopped:
+        if self.stopped is not None and self.error is None:
+            return self.stopped
+        if self.error is not None:
+            return Stopped("", str(self.error).splitlines()[0], State.INTERRUPTED)
+        return Stopped(self.study.scheduler.name, f"stopped by {self.study.scheduler.name}")
+
+    def interrupt(self, text: str) -> None:
+        """End the study as soon as possible; its running trials are interrupted and can be resumed."""
+        self.stopped = Stopped("signal", text, State.INTERRUPTED)
+
+    def fail(self, error: BaseException) -> None:
+        """End the study because of an error in it, keeping what was found."""
+        self.error = self.error or error
+
+    def abandon_live(self) -> None:
+        """Write an end for every trial that is still open."""
+        for number in list(self.live):
+            self.ended(number)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def _write_facts(self, number: int, facts: Mapping[str, Any]) -> None:
+        if "environment" in facts:
+            self._new_environment(*facts["environment"])
+        if (worker := facts.get("worker")) is not None:
+            self._write("worker", number=number, **worker)
+        if (saved := facts.get("checkpoint")) is not None:
+            self._write("checkpoint", number=number, **saved)
+
+    def _new_environment(self, key: str, facts: dict[str, Any]) -> None:
+        if key in self._environments:
+            return
+        self._environments.add(key)
+        self._write("environment", id=key, facts=facts)
+        try:
+            self._on_environment(facts)
+        except RaytuneError as error:
+            self.fail(error)
+
+    def _decision(
+        self, number: int, iteration: int, action: str, by: str, reason: dict[str, Any], text: str
+    ) -> None:
+        self._write(
+            "decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text
+        )
+
+    def _tell(self, number: int, trial: _Live, state: State) -> None:
+        self.searcher.tell(Observation(number, trial.point, trial.value, trial.iteration, state))
+
+    def _write(self, kind: str, **fields: Any) -> None:
+        self._seq = self.journal.append(kind, **fields)
+
+
+def trial_id(number: int) -> str:
+    """The name of a trial everywhere: in folders, TensorBoard and Ray."""
+    return f"{number:05d}"
+
+
+def number_of(value: Any) -> float | None:
+    """A metric as a float; None if it is missing or not a number (NaN is a number here)."""
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -1,0 +1,65 @@
+"""Why a trial failed: turns what Ray raised into a state, a name, a message and a short traceback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from raytune_suite.states import State
+from raytune_suite.watchdog import timeout_report
+
+_TRACE_LINES = 40
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What ended a trial against its will."""
+
+    state: State
+    kind: str
+    message: str
+    trace: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """The ``error`` field of a journal event."""
+        return {"type": self.kind, "message": self.message, "traceback": self.trace}
+
+
+def classify(error: BaseException | None, trial_dir: Path) -> Failure:
+    """The failure behind an exception that Ray raised for a trial whose files lie in ``trial_dir``."""
+    import ray.exceptions as ray_errors
+
+    from raytune_suite.worker import TrialFailure
+
+    cause = getattr(error, "cause", None)
+    cause = cause if isinstance(cause, TrialFailure) else error
+    if isinstance(cause, TrialFailure):
+        return Failure(State(cause.state), cause.kind, cause.message, _shorten(cause.trace))
+    if isinstance(error, ray_errors.RayActorError):
+        return _lost_worker(error, trial_dir)
+    if isinstance(error, ray_errors.OutOfMemoryError):
+        return Failure(State.OOM, "OutOfMemoryError", "Ray ended the worker to protect the node's memory")
+    return Failure(State.FAILED, type(error).__name__, _first_line(str(error)), _shorten(str(error)))
+
+
+def _lost_worker(error: BaseException, trial_dir: Path) -> Failure:
+    if (stack := timeout_report(trial_dir)) is not None:
+        return Failure(State.TIMED_OUT, "Timeout", "a training step did not return in time", _shorten(stack))
+    text = str(error)
+    if getattr(error, "preempted", False) or "node has died" in text.lower():
+        return Failure(State.PREEMPTED, type(error).__name__, "the trial's node was lost")
+    if "memory" in text and "OOM" in text:
+        return Failure(State.OOM, type(error).__name__, "the worker was killed for using too much memory")
+    return Failure(State.FAILED, type(error).__name__, "the worker process died", _shorten(text))
+
+
+def _shorten(trace: str) -> str:
+    lines = trace.strip().splitlines()
+    if len(lines) <= _TRACE_LINES:
+        return "\n".join(lines)
+    head, tail = lines[:5], lines[-(_TRACE_LINES - 6) :]
+    return "\n".join([*head, f"... {len(lines) - _TRACE_LINES + 1} lines ...", *tail])
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""

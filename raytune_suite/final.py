@@ -1,0 +1,82 @@
+"""The held-out evaluation: once, at the end, for the winner and for the default configuration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from raytune_suite.checkpoints import Saved, TrialCheckpoints
+from raytune_suite.record import Record, TrialRecord
+from raytune_suite.resources import Request
+
+logger = logging.getLogger("raytune_suite")
+
+
+def test(
+    settings: Mapping[str, Any], record: Record, needs: Request
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Evaluate the best trial and the default on held-out data; yields trial numbers and flat metrics.
+
+    Each is loaded from its best checkpoint, in a worker of its own. A trainable without a ``test`` yields nothing;
+    one whose test fails is logged and skipped, because the study's result stands without it.
+    """
+    import ray
+
+    evaluate = ray.remote(_evaluate)
+    tasks = []
+    for trial in _candidates(record):
+        saved = best_checkpoint(settings, trial)
+        if saved is not None:
+            options = {"num_cpus": needs.cpu, "num_gpus": needs.gpu, "resources": dict(needs.custom)}
+            arguments = (dict(settings), trial.trial_id, trial.config, str(saved.path), needs.cpu, needs.gpu)
+            tasks.append((trial, evaluate.options(**options).remote(*arguments)))
+    for trial, task in tasks:
+        try:
+            metrics = ray.get(task)
+        except ray.exceptions.RayError as error:
+            logger.warning("the test of trial %s failed: %s", trial.trial_id, error)
+            continue
+        if metrics is not None:
+            yield trial.number, metrics
+
+
+def best_checkpoint(settings: Mapping[str, Any], trial: TrialRecord) -> Saved | None:
+    """The checkpoint with the trial's best value, or its last if none has a value; None if there is none."""
+    folder = Path(settings["folder"]) / "checkpoints" / trial.trial_id
+    saved = TrialCheckpoints(folder, mode=settings["mode"]).all()
+    sign = 1.0 if settings["mode"] == "min" else -1.0
+    scored = [s for s in saved if s.value is not None]
+    if scored:
+        return min(scored, key=lambda s: (sign * (s.value or 0.0), s.iteration))
+    return saved[-1] if saved else None
+
+
+def _candidates(record: Record) -> list[TrialRecord]:
+    winner = record.best()
+    chosen = [winner] if winner is not None else []
+    default = record.trials.get(0)
+    if default is not None and default.origin == "default" and default is not winner:
+        chosen.append(default)
+    return chosen
+
+
+def _evaluate(
+    settings: dict[str, Any], trial_id: str, config: dict[str, Any], checkpoint: str, cpus: float, gpu: float
+) -> dict[str, Any] | None:
+    from raytune_suite.hosts import kind_of, open_host
+    from raytune_suite.resolve import resolve
+    from raytune_suite.worker import trial_context
+
+    project = Path(settings["project"])
+    if kind_of(resolve(settings["trainable"], project)) != "suite":
+        return None
+    host = open_host(
+        settings["trainable"], project, config, trial_context(settings, trial_id, cpus, gpu)
+    )
+    try:
+        host.load(Path(checkpoint))
+        return host.test()
+    finally:
+        host.close()

@@ -1,0 +1,81 @@
+"""Starting Ray, or joining it: the settings it needs, the addresses it binds, what a trial asks of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from raytune_suite import authentication
+from raytune_suite.resources import Request
+
+SETTINGS = {
+    "RAY_worker_niceness": "0",  # Ray starts workers at nice 15: anything else on the machine would starve them
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the CSV, JSON and TensorBoard loggers keep an entry per trial
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # it would end the whole run; reports are checked by the driver
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # the journal is the record
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1000",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000000",
+    "TUNE_WARN_THRESHOLD_S": "1000000000",
+}
+
+
+@contextmanager
+def environment() -> Iterator[None]:
+    """The settings of Ray and Tune that must be there before ray is imported, for the time of the run."""
+    authentication.prepare()
+    before = {name: os.environ.get(name) for name in SETTINGS}
+    os.environ.update({name: value for name, value in SETTINGS.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextmanager
+def connected(
+    address: str | None, verbosity: int, num_cpus: float | None, num_gpus: float | None
+) -> Iterator[None]:
+    """A Ray to run on: this process's own if it has one, the cluster at ``address``, or a new local one."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    common = {"logging_level": logging.ERROR, "log_to_driver": verbosity > 0, "namespace": "raytune"}
+    if address is not None or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address, **common)
+    else:
+        # Everything on the loopback address: nobody else can reach what would run any code they send.
+        ray.init(
+            _node_ip_address="127.0.0.1",
+            include_dashboard=False,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            _temp_dir=os.environ.get("RAYTUNE_TEMP_DIR"),
+            **common,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def placement(needs: Request) -> Any:
+    """Ray's form of a request."""
+    from ray.tune import PlacementGroupFactory
+
+    bundle = {"CPU": needs.cpu, "GPU": needs.gpu, **needs.custom}
+    if needs.accelerator_type:
+        bundle[f"accelerator_type:{needs.accelerator_type}"] = 0.001
+    return PlacementGroupFactory([{name: amount for name, amount in bundle.items() if amount}])

@@ -1,0 +1,345 @@
+"""Runs a study: the only place that starts Ray and hands the study to Ray Tune.
+
+The order: the folder and its journal, Ray, the plan, the search, the held-out test of the winner and the default,
+the end. Whatever stops it in between, the journal is closed and the folder is a readable experiment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from raytune_suite import __version__, environment, final, plan, progress, ray_runtime, search, stoppers
+from raytune_suite.analysis import Experiment, load
+from raytune_suite.driver import Driver
+from raytune_suite.errors import EnvironmentMismatchError, ExperimentError, RaytuneError
+from raytune_suite.journal import Journal
+from raytune_suite.plan import Plan
+from raytune_suite.record import Record
+from raytune_suite.resolve import resolve
+from raytune_suite.resources import Cluster, Request, request
+from raytune_suite.states import State
+from raytune_suite.study import Study
+from raytune_suite.tensorboard import TensorBoardWriter
+
+if TYPE_CHECKING:
+    from raytune_suite.schedulers import Scheduler
+
+logger = logging.getLogger("raytune_suite")
+
+@dataclass(frozen=True)
+class Results:
+    """What a run leaves: the experiment, to be read at leisure, and how the run ended."""
+
+    experiment: Experiment
+    state: str
+    exit_code: int
+
+    @property
+    def best_config(self) -> dict[str, Any]:
+        """The configuration of the best trial."""
+        return self.experiment.best_config
+
+
+def run(
+    study: Study,
+    *,
+    address: str | None = None,
+    verbosity: int = 0,
+    console: Any = None,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+) -> Results:
+    """Run a study to its end and return what was found.
+
+    ``address`` joins a running Ray cluster (``auto`` finds the one this machine belongs to); without it Ray is used
+    if this process has started it, or else started here, on the loopback address, with ``num_cpus`` and ``num_gpus``
+    as it finds them. ``verbosity``: -1 only the summary, 0 a line per trial or a live view, 1 workers' output too.
+
+    Raises a RaytuneError if the study cannot be started; a study that has started always returns.
+    """
+    folder = _new_folder(study)
+    with ray_runtime.environment(), Journal.create(folder) as journal:
+        return _Run(study, folder, journal, verbosity, console).all(address, num_cpus, num_gpus)
+
+
+class _Run:
+    """One run of a study, from the journal's first line to its last."""
+
+    def __init__(self, study: Study, folder: Path, journal: Journal, verbosity: int, console: Any) -> None:
+        self.study, self.folder, self.journal = study, folder, journal
+        self.verbosity, self.console = verbosity, console
+        self.scratch = folder / ".scratch"
+
+    def all(self, address: str | None, num_cpus: float | None, num_gpus: float | None) -> Results:
+        try:
+            (self.folder / "study.yaml").write_text(self.study.dump())
+            with ray_runtime.connected(address, self.verbosity, num_cpus, num_gpus), self._log_file():
+                return self._with_ray()
+        except BaseException as error:
+            if self.journal.seq == 0:
+                self.journal.close()
+                shutil.rmtree(self.folder, ignore_errors=True)
+            elif not isinstance(error, RaytuneError):
+                logger.exception("the run broke off")
+            raise
+        finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _with_ray(self) -> Results:
+        made = plan.make(self.study, Cluster.of_ray())
+        searcher = search.build(self.study)
+        driver = Driver(
+            self.study,
+            self.journal,
+            searcher,
+            stoppers.Stoppers(self.study),
+            num_trials=made.num_trials,
+            on_environment=_Comparison(self.study),
+        )
+        record = Record(keep_reports=False)
+        view = progress.Progress(record, made.lines(), self.console, self.verbosity)
+        board = TensorBoardWriter(self.folder, self.study)
+        for listener in (record.apply, board.apply, view.apply):
+            self.journal.subscribe(listener)
+        try:
+            self._announce(made)
+            view.start()
+            with _signals(driver):
+                self._search(driver, made)
+            self._test(driver, record, made)
+            state, code = self._close(driver, record)
+        finally:
+            board.close()
+            view.stop()
+        if driver.error is not None and isinstance(driver.error, RaytuneError):
+            raise driver.error
+        return Results(load(self.folder), state, code)
+
+    def _announce(self, made: Plan) -> None:
+        study = self.study
+        self.journal.append(
+            "experiment",
+            version=1,
+            name=study.name,
+            study_sha256=study.sha256,
+            metric=study.metric,
+            mode=study.mode,
+            seed=study.seed,
+            num_trials=made.num_trials,
+            max_iterations=study.max_iterations,
+            space=study.search_space.describe(),
+            constants=study.search_space.constants,
+            suite=__version__,
+        )
+        self.journal.append(
+            "session",
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            slots=made.slots,
+            resources=_as_dict(made.request),
+            rungs=list(made.rungs),
+            plan=made.lines(),
+        )
+
+    def _search(self, driver: Driver, made: Plan) -> None:
+        """Let Ray Tune run the trials; returns when all have ended or the study was stopped."""
+        from ray import tune
+
+        from raytune_suite import adapters, schedulers
+        from raytune_suite.worker import worker_class
+
+        scheduler = schedulers.build(self.study)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(made.slots, scheduler.population or 0) + 1)
+        inbox: dict[str, Any] = {}
+        # Population based training may clone any checkpoint of any trial, so all are kept until the end.
+        worker = worker_class(self._settings(keep_all=scheduler.pauses, decisions=scheduler.rungs))
+        trials = adapters.SearchAdapter(
+            driver,
+            worker,
+            self.folder,
+            slots=_Slots(made, scheduler.population),
+            resources=_Resources(self.study),
+        )
+        try:
+            tune.run(
+                worker,
+                name="tune",
+                storage_path=str(self.scratch),
+                search_alg=trials,
+                scheduler=adapters.SchedulerAdapter(driver, scheduler, inbox),
+                stop=adapters.StopAdapter(driver, inbox, trials.end_workers),
+                callbacks=[adapters.StartCallback(driver), *self._callbacks()],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                reuse_actors=True,
+                raise_on_failed_trial=False,
+                verbose=0,
+            )
+        except Exception as error:
+            driver.fail(error)
+        driver.abandon_live()
+        if self.journal.failure is None:
+            self.journal.sync()
+
+    def _settings(self, *, keep_all: bool, decisions: list[int]) -> dict[str, Any]:
+        """What a worker must know about the study, as plain values."""
+        study = self.study
+        return {
+            "project": str(study.project),
+            "trainable": study.trainable,
+            "folder": str(self.folder),
+            "data_dir": str(data_dir()),
+            "seed": study.seed,
+            "metric": study.metric,
+            "mode": study.mode,
+            "max_iterations": study.max_iterations,
+            "checkpoint_every": study.checkpoint.every,
+            "keep": ["all"] if keep_all else list(study.checkpoint.keep),
+            "trial_time": study.stop.trial_time,
+            "step_time": study.stop.step_time,
+            "decisions": frozenset(decisions),
+        }
+
+    def _callbacks(self) -> list[Any]:
+        found = []
+        for spec in self.study.callbacks:
+            made = resolve(spec, self.study.project)
+            found.append(made() if isinstance(made, type) else made)
+        return found
+
+    def _test(self, driver: Driver, record: Record, made: Plan) -> None:
+        """The held-out evaluation of the winner and of the default, if the study ended in order."""
+        if driver.error is not None or (driver.stopped and driver.stopped.state is State.INTERRUPTED):
+            return
+        settings = self._settings(keep_all=True, decisions=[])
+        for number, metrics in final.test(settings, record, made.request):
+            self.journal.append("test", number=number, metrics=metrics)
+
+    def _close(self, driver: Driver, record: Record) -> tuple[str, int]:
+        counts = record.counts()
+        worked = any(state.succeeded for state in counts)
+        reason = driver.stopped.text if driver.stopped is not None else None
+        state, code = "finished", 0 if worked else 1
+        if driver.error is not None:
+            state, code, reason = "failed", 2, str(driver.error)
+        elif driver.stopped is not None and driver.stopped.state is State.INTERRUPTED:
+            state, code = "interrupted", _signal_code(driver.stopped.text)
+        self.journal.append("close", state=state, reason=reason, exit_code=code)
+        self.journal.sync()
+        return state, code
+
+    @contextmanager
+    def _log_file(self) -> Iterator[None]:
+        """Everything Ray and the suite log goes to ``driver.log``; the terminal belongs to the progress view."""
+        handler = logging.FileHandler(self.folder / "driver.log", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        loggers = [logging.getLogger(name) for name in ("ray", "raytune_suite")]
+        before = [(log, list(log.handlers), log.propagate) for log in loggers]
+        for log in loggers:
+            log.handlers, log.propagate = [handler], False
+        try:
+            yield
+        finally:
+            for log, handlers, propagate in before:
+                log.handlers, log.propagate = handlers, propagate
+            handler.close()
+
+
+class _Slots:
+    """How many trials may be on their way at once; grows with the cluster, if the cluster can grow."""
+
+    def __init__(self, made: Plan, population: int | None) -> None:
+        self._slots = max(made.slots, population or 0)
+
+    def __call__(self) -> int:
+        return self._slots
+
+
+class _Resources:
+    """What a trial asks Ray for; one object per distinct request, so that Tune can compare them quickly."""
+
+    def __init__(self, study: Study) -> None:
+        self._study, self._cluster = study, Cluster.of_ray()
+        self._made: dict[str, Any] = {}
+
+    def __call__(self, config: dict[str, Any]) -> Any:
+        needs = request(self._study, self._cluster, config)
+        if repr(needs) not in self._made:
+            self._made[repr(needs)] = ray_runtime.placement(needs)
+        return self._made[repr(needs)]
+
+
+class _Comparison:
+    """Compares each environment a worker reports with the driver's own, as the study's policy says."""
+
+    def __init__(self, study: Study) -> None:
+        self._policy = study.environment.policy
+        self._own = environment.capture(study.project)
+
+    def __call__(self, facts: dict[str, Any]) -> None:
+        if self._policy == "ignore" or not (found := environment.compare(self._own, facts)):
+            return
+        table = environment.table(found)
+        if self._policy == "strict":
+            raise EnvironmentMismatchError(f"a worker's environment differs from the driver's:\n{table}")
+        sys.stderr.write(f"A worker's environment differs from the driver's:\n{table}\n")
+
+
+def data_dir() -> Path:
+    """Where prepared data is kept on each node: ``$RAYTUNE_DATA_DIR``, or a folder in the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("RAYTUNE_DATA_DIR") or Path(cache) / "raytune_suite")
+
+
+def _new_folder(study: Study) -> Path:
+    folder = Path(study.folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ExperimentError(
+            f"{folder} exists already and is never reused: give another name "
+            f"(raytune run STUDY --name {study.name}-2) or move it away"
+        )
+    return folder
+
+
+@contextmanager
+def _signals(driver: Driver) -> Iterator[None]:
+    """SIGINT and SIGTERM end the study in order; a second SIGINT ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if driver.stopping and number == signal.SIGINT:
+            os._exit(130)
+        driver.interrupt(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signal_code(name: str) -> int:
+    return 128 + signal.Signals[name].value
+
+
+def _as_dict(needs: Request) -> dict[str, Any]:
+    return {
+        "cpu": needs.cpu,
+        "gpu": needs.gpu,
+        "custom": dict(needs.custom),
+        "accelerator_type": needs.accelerator_type,
+    }

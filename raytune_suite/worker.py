@@ -1,0 +1,274 @@
+"""The one class that Ray Tune runs: it finds the user's trainable, hosts it, reports for it and watches it.
+
+The driver never imports the user's code. It hands Tune :func:`worker_class`, a subclass of :class:`Worker` that
+carries the study's settings; everything else happens here, in the worker process.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # read by Tune when a trainable starts: stay in the project
+
+import json
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ray
+from ray import tune
+from ray.tune.result import TIME_THIS_ITER_S, TRAINING_ITERATION
+
+from raytune_suite import environment
+from raytune_suite.checkpoints import Saved, TrialCheckpoints
+from raytune_suite.hosts import Host, open_host
+from raytune_suite.seeds import trial_seed
+from raytune_suite.trainable import Context, is_out_of_memory
+from raytune_suite.watchdog import watchdog
+
+REPORT = "_raytune"  # the key under which a result carries a Report to the driver; it never reaches callbacks
+POINTER = "pointer.json"
+_BUCKET_S = 0.05
+
+
+class TrialFailure(Exception):
+    """What a trial's code did wrong, in words that survive the way to the driver whatever the user raised."""
+
+    def __init__(self, state: str, kind: str, message: str, trace: str) -> None:
+        super().__init__(state, kind, message, trace)
+        self.state, self.kind, self.message, self.trace = state, kind, message, trace
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """Hosts one trial after the other; a reset is a new trial in the same process."""
+
+    settings: ClassVar[Mapping[str, Any]] = {}
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Only note that a trial begins: errors must surface in a step, where they are told apart."""
+        os.chdir(self.settings["project"])
+        self._host: Host | None = None
+        self._hosted = 0
+        self._environment: str | None = None
+        self._begin()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial."""
+        self._begin()
+        return True
+
+    def _begin(self) -> None:
+        self._open = False
+        self._elapsed = 0.0
+        self._saved: Saved | None = None
+        self._facts: dict[str, Any] = {}
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def train(self) -> dict[str, Any]:
+        """One iteration of the trial: its metrics for Tune, and a report for the driver."""
+        started = time.monotonic()
+        try:
+            with watchdog(self._time_left(), self._trial_dir()):
+                host = self._opened()
+                metrics = host.step()
+            self._elapsed += time.monotonic() - started
+            if metrics:
+                self._iteration += 1
+                self._checkpoint_if_due(host, metrics)
+        except (Exception, SystemExit) as error:
+            raise _failure(error) from None
+        return self._result(metrics, host.finished, time.monotonic() - started)
+
+    def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1000) -> list[dict[str, Any]]:
+        """Several quick iterations in one reply: at most 50 ms of them, and never past a decision point.
+
+        The controller passes its two arguments the other way round, so neither is used.
+        """
+        results: list[dict[str, Any]] = []
+        until = time.monotonic() + _BUCKET_S
+        while True:
+            results.append(self.train())
+            if results[-1][REPORT][3].get("finished") or self._iteration in self.settings["decisions"]:
+                return results
+            if time.monotonic() >= until or self._iteration >= self.settings["max_iterations"]:
+                return results
+
+    def _result(self, metrics: dict[str, Any], finished: bool, seconds: float) -> dict[str, Any]:
+        facts, self._facts = self._facts, {}
+        if finished:
+            facts["finished"] = True
+        self._time_total += seconds
+        result = {**metrics, TRAINING_ITERATION: self._iteration, TIME_THIS_ITER_S: seconds, "done": False}
+        result.update(self.get_auto_filled_metrics(time_this_iter=seconds))
+        # A tuple, because Tune flattens dicts and would spread the report over the result.
+        result[REPORT] = (self._iteration, metrics, self._elapsed, facts)
+        self._last_result = {k: v for k, v in result.items() if k != REPORT}
+        return result
+
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Tune's own keys, without the copy of the configuration that would travel with every report."""
+        filled: dict[str, Any] = super().get_auto_filled_metrics(*args, **kwargs)
+        filled.pop("config", None)
+        return filled
+
+    def _time_left(self) -> float | None:
+        limits = []
+        if (total := self.settings["trial_time"]) is not None:
+            # A trial over its budget is stopped between two steps; only a step that does not return is killed.
+            limits.append(max(total - self._elapsed, 0.0) + max(2.0, 0.1 * total))
+        if (step := self.settings["step_time"]) is not None:
+            limits.append(step)
+        return min(limits, default=None)
+
+    # -- the hosted trainable ------------------------------------------------------------------------------------
+
+    def _opened(self) -> Host:
+        if self._host is None or not self._open:
+            host = self._start_host()
+            if (last := self._checkpoints().latest()) is not None:
+                self._load(host, last)
+        return self._host  # type: ignore[return-value]
+
+    def _start_host(self) -> Host:
+        context, config = self._context(), dict(self.config)
+        if self._host is not None and not self._host.reset(config, context):
+            self._host.close()
+            self._host = None
+        if self._host is None:
+            self._host = open_host(
+                self.settings["trainable"],
+                Path(self.settings["project"]),
+                config,
+                context,
+                storage=self._storage,
+                trial_info=self._trial_info,
+            )
+        self._open = True
+        self._describe()
+        self._hosted += 1
+        return self._host
+
+    def _describe(self) -> None:
+        """Tell the driver, with the trial's first report, where it runs and in which environment."""
+        if self._environment is None:  # once a process, after the user's code has set what it sets
+            facts = environment.capture(Path(self.settings["project"]))
+            self._environment = environment.fingerprint(facts)
+            self._facts["environment"] = (self._environment, facts)
+        self._facts["worker"] = {
+            "environment": self._environment,
+            "node": ray.get_runtime_context().get_node_id(),
+            "ip": self._local_ip,
+            "pid": os.getpid(),
+            "gpu_ids": [str(gpu) for gpu in ray.get_gpu_ids()],
+            "restored": None,
+            "worker_trials": self._hosted,
+        }
+
+    def _context(self) -> Context:
+        needs = self.trial_resources.required_resources if self.trial_resources else {"CPU": 1}
+        return trial_context(self.settings, self.trial_id, needs.get("CPU", 0), needs.get("GPU", 0))
+
+    def _trial_dir(self) -> Path:
+        return trial_dir(self.settings, self.trial_id)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _checkpoints(self) -> TrialCheckpoints:
+        s = self.settings
+        return TrialCheckpoints(Path(s["folder"]) / "checkpoints" / self.trial_id, s["keep"], s["mode"])
+
+    def _checkpoint_if_due(self, host: Host, metrics: Mapping[str, Any]) -> None:
+        every = self.settings["checkpoint_every"]
+        if every and self._iteration % every == 0 and host.saveable:
+            self._write_checkpoint(host, metrics)
+
+    def _write_checkpoint(self, host: Host, metrics: Mapping[str, Any]) -> Saved:
+        value = metrics.get(self.settings["metric"])
+        value = float(value) if isinstance(value, (int, float)) else None
+        self._saved = self._checkpoints().write(self._iteration, self._elapsed, value, host.save)
+        path = self._saved.path.relative_to(self.settings["folder"])
+        self._facts["checkpoint"] = {"iteration": self._iteration, "path": str(path)}
+        return self._saved
+
+    def save_checkpoint(self, checkpoint_dir: str) -> str:
+        """Give Tune a pointer: the checkpoint itself lies in the experiment folder."""
+        host = self._opened()
+        saved = self._saved if self._saved and self._saved.iteration == self._iteration else None
+        if saved is None and host.saveable:
+            saved = self._write_checkpoint(host, self._last_result or {})
+        pointer = {"path": str(saved.path) if saved else None}
+        Path(checkpoint_dir, POINTER).write_text(json.dumps(pointer))
+        return checkpoint_dir
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Go on from what a pointer names; it may belong to another trial (population based training)."""
+        path = json.loads(Path(checkpoint, POINTER).read_text())["path"]
+        host = self._start_host() if not self._open else self._opened()
+        if path is None:
+            self._iteration = 0
+            return
+        source = TrialCheckpoints(Path(path).parent, ("all",))
+        saved = next((s for s in source.all() if s.path == Path(path)), None)
+        if saved is None:
+            raise TrialFailure("failed", "CheckpointMissing", f"the checkpoint {path} is gone", "")
+        self._load(host, saved)
+
+    def _load(self, host: Host, saved: Saved) -> None:
+        host.load(saved.path)
+        self._iteration, self._elapsed = saved.iteration, saved.elapsed
+        self._facts.setdefault("worker", {})["restored"] = saved.iteration
+
+    def cleanup(self) -> None:
+        """Release the hosted trainable."""
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+
+
+def worker_class(settings: Mapping[str, Any]) -> type[Worker]:
+    """The class to hand to Tune: :class:`Worker` carrying a study's ``settings`` (plain values only)."""
+
+    class Hosted(Worker):
+        pass
+
+    Hosted.settings = dict(settings)
+    return Hosted
+
+
+def trial_context(settings: Mapping[str, Any], trial_id: str, cpus: float, gpu: float) -> Context:
+    """What a trainable is told about the trial it trains."""
+    number = int(trial_id)
+    return Context(
+        trial_id=trial_id,
+        number=number,
+        seed=trial_seed(settings["seed"], number),
+        trial_dir=trial_dir(settings, trial_id),
+        data_dir=Path(settings["data_dir"]),
+        tensorboard_dir=Path(settings["folder"]) / "tensorboard" / trial_id,
+        cpus=cpus,
+        gpu=gpu,
+        max_iterations=settings["max_iterations"],
+        metric=settings["metric"],
+        mode=settings["mode"],
+    )
+
+
+def trial_dir(settings: Mapping[str, Any], trial_id: str) -> Path:
+    """The folder for the files of a trial; made if it is missing."""
+    folder = Path(settings["folder"]) / "trials" / trial_id
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _failure(error: BaseException) -> TrialFailure:
+    if isinstance(error, TrialFailure):
+        return error
+    state = "oom" if is_out_of_memory(error) else "failed"
+    lines = traceback.format_exception(error)
+    return TrialFailure(state, type(error).__name__, str(error), "".join(lines))
