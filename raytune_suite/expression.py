@@ -75,12 +75,13 @@ class Expression:
     Attributes:
         text: as written.
         names: the (dotted) names it reads.
+        compared: pairs of a name and a literal it is tested to be (``==``, ``!=``, ``in``).
 
     Raises:
         ExpressionError: ``text`` is outside the language; says what and what to write instead.
     """
 
-    __slots__ = ("_compute", "names", "text")
+    __slots__ = ("_compute", "compared", "names", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text.strip()
@@ -88,6 +89,7 @@ class Expression:
         compiler = _Compiler(self.text)
         self._compute = compiler.compile(tree, 0)
         self.names = frozenset(compiler.names)
+        self.compared = tuple(compiler.compared)
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """Compute the value for ``values`` (flat, dotted names; nested mappings are looked into as well).
@@ -127,9 +129,7 @@ def _parse(text: str) -> ast.expr:
         return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        hint = next(
-            (hint for mark, hint in _SYNTAX_HINTS if mark in text.replace("==", "").replace("!=", "")), ""
-        )
+        hint = next((hint for mark, hint in _SYNTAX_HINTS if mark in text.replace("==", "").replace("!=", "")), "")
         raise ExpressionError(f"{text!r} is not an expression ({reason}). {hint}".rstrip()) from None
 
 
@@ -139,6 +139,7 @@ class _Compiler:
     def __init__(self, text: str) -> None:
         self._text = text
         self.names: set[str] = set()
+        self.compared: list[tuple[str, Any]] = []
 
     def compile(self, node: ast.expr, depth: int) -> _Node:
         if depth > DEEPEST:
@@ -202,6 +203,8 @@ class _Compiler:
     def _comparison(self, node: ast.Compare, depth: int) -> _Node:
         terms = [self.compile(part, depth + 1) for part in (node.left, *node.comparators)]
         tests = [_COMPARE[type(op)] for op in node.ops]
+        if isinstance(node.ops[0], (ast.Eq, ast.NotEq, ast.In, ast.NotIn)):
+            self._remember(node.left, node.comparators[0])
 
         def compare(values: _Values) -> bool:
             found = [term(values) for term in terms]
@@ -210,6 +213,12 @@ class _Compiler:
             return all(test(a, b) for test, a, b in zip(tests, found, found[1:], strict=False))
 
         return compare
+
+    def _remember(self, left: ast.expr, right: ast.expr) -> None:
+        if isinstance(left, (ast.Name, ast.Attribute)):
+            parts = right.elts if isinstance(right, (ast.List, ast.Tuple, ast.Set)) else [right]
+            literals = [part.value for part in parts if isinstance(part, ast.Constant)]
+            self.compared += [(ast.unparse(left), literal) for literal in literals]
 
     def _call(self, node: ast.Call, depth: int) -> _Node:
         function = _FUNCTIONS.get(node.func.id) if isinstance(node.func, ast.Name) else None
