@@ -191,7 +191,7 @@ class Experiment:
         return path
 
     def variables(self, trial: TrialRecord) -> dict[str, Any]:
-        """What a filter may speak of: the columns of :meth:`trials`, the experiment's ``name`` and ``status``.
+        """What a filter may speak of: the columns of :meth:`trials`, also ``name``, ``status``.
 
         The slashes of metrics become dots (``last.validation.loss``).
         """
@@ -271,20 +271,27 @@ def select(
 ) -> list[tuple[Experiment, TrialRecord]]:
     """The trials of several experiments for which ``expression`` holds.
 
-    A name that a trial lacks (an inactive parameter) makes its comparison false. Raises ExperimentError, with
-    near misses, for a name that no trial of any of them has, ExpressionError for a malformed expression.
+    A name that a trial lacks (an inactive parameter) makes its comparison false. Raises ExperimentError for a
+    malformed expression and, with near misses, for a name that no trial has.
     """
-    from raytune_suite.expression import Expression
+    from raytune_suite.expression import Expression, ExpressionError
 
-    test = Expression(expression) if isinstance(expression, str) else expression
     every = [(e, t, e.variables(t)) for e in experiments for t in e.record.trials.values()]
-    known = set(_ALWAYS).union(*(values for _, _, values in every))
-    unknown = sorted(test.names - known)
-    if unknown and every:
+    try:
+        test = Expression(expression) if isinstance(expression, str) else expression
+        _refuse_unknown(test.names, [values for _, _, values in every])
+        return [(e, t) for e, t, values in every if test.evaluate(values)]
+    except ExpressionError as error:
+        raise ExperimentError(f"The filter {str(expression)!r} is wrong: {error}") from error
+
+
+def _refuse_unknown(names: Iterable[str], rows: list[dict[str, Any]]) -> None:
+    known = set(_ALWAYS).union(*rows)
+    unknown = sorted(set(names) - known)
+    if unknown and rows:
         near = get_close_matches(unknown[0], sorted(known), n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else f" Known: {', '.join(sorted(known))}."
         raise ExperimentError(f"No trial has {unknown[0]!r}.{hint}")
-    return [(e, t) for e, t, values in every if test.evaluate(values)]
 
 
 _ALWAYS = (*_COLUMNS, "error", "name", "status")
