@@ -1,0 +1,207 @@
+"""What a trainable learns from: loaders that are seeded, can be resumed, and are closed with the trial."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from raytune_suite.errors import TrainableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    Array = torch.Tensor | np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The loaders of a trial: anything that yields batches when iterated, a new pass each time.
+
+    ``test`` is held out: it is looked at once, after the study, for the winner and the default.
+    """
+
+    train: Iterable[Any]
+    validation: Iterable[Any]
+    test: Iterable[Any] | None = None
+
+    def loaders(self) -> dict[str, Iterable[Any]]:
+        """The loaders that are there, by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: loader for name, loader in found.items() if loader is not None}
+
+
+class ArrayLoader:
+    """Batches of arrays that lie whole in memory or in a memory map: one indexing operation a batch.
+
+    Much quicker than a ``torch.utils.data.DataLoader`` for data that needs no work per sample. Yields a tuple
+    with a tensor per array, or the tensor itself if there is only one array.
+
+    Args:
+        arrays: Tensors or numpy arrays of the same length, ``[samples, ...]``.
+        batch_size: Samples per batch; the last batch may be smaller unless ``drop_last``.
+        shuffle: Draw a new order for every pass.
+        samples: Draw this many in a pass: an epoch of this length, however many there are. More than there are
+            are drawn with replacement.
+        generator: Where the order comes from; its state is part of a checkpoint.
+    """
+
+    def __init__(
+        self,
+        *arrays: Array,
+        batch_size: int,
+        shuffle: bool = False,
+        samples: int | None = None,
+        drop_last: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        lengths = {len(array) for array in arrays}
+        if len(lengths) != 1 or not batch_size >= 1:
+            raise TrainableError(
+                f"a loader needs arrays of one length and a batch_size of at least 1, "
+                f"got lengths {sorted(lengths)} and batch_size {batch_size!r}"
+            )
+        self.arrays = arrays
+        self.length = lengths.pop()
+        self.batch_size = int(batch_size)
+        self.shuffle = shuffle
+        self.samples = self.length if samples is None else int(samples)
+        self.drop_last = drop_last
+        self.generator = generator
+
+    def __len__(self) -> int:
+        """Batches in a pass."""
+        rounded = self.samples if self.drop_last else self.samples + self.batch_size - 1
+        return rounded // self.batch_size
+
+    def __iter__(self) -> Iterator[Any]:
+        order = self._order()
+        for number in range(len(self)):
+            part = order[number * self.batch_size : (number + 1) * self.batch_size]
+            batch = tuple(take(array, part) for array in self.arrays)
+            yield batch if len(batch) > 1 else batch[0]
+
+    def _order(self) -> torch.Tensor:
+        import torch
+
+        if self.samples > self.length:
+            return torch.randint(self.length, (self.samples,), generator=self.generator)
+        if self.shuffle or self.samples < self.length:
+            return torch.randperm(self.length, generator=self.generator)[: self.samples]
+        return torch.arange(self.length)
+
+
+def take(array: Array, index: torch.Tensor) -> torch.Tensor:
+    """The rows ``index`` of a tensor, a numpy array or a memory map, as a new tensor."""
+    import numpy as np
+    import torch
+
+    if isinstance(array, torch.Tensor):
+        return array[index.to(array.device)]
+    rows = np.asarray(array[index.numpy()])
+    if not rows.flags.writeable:  # numpy scalars; indexing with an array copies everything else
+        rows = rows.copy()
+    return torch.from_numpy(rows)
+
+
+def make_loader(
+    data: tuple[Any, ...],
+    *,
+    batch_size: int,
+    shuffle: bool,
+    samples: int | None,
+    num_workers: int,
+    generator: torch.Generator,
+    pin_memory: bool,
+    **options: Any,
+) -> Iterable[Any]:
+    """An :class:`ArrayLoader` for arrays, a ``DataLoader`` for a dataset; both draw from ``generator``."""
+    import numpy as np
+    import torch
+    from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
+
+    if all(isinstance(item, (torch.Tensor, np.ndarray)) for item in data):
+        if num_workers:
+            raise TrainableError(
+                f"num_workers={num_workers} with arrays: they are batched by one indexing operation. "
+                "Give a torch.utils.data.Dataset if the samples need work, or leave num_workers out"
+            )
+        return ArrayLoader(
+            *data, batch_size=batch_size, shuffle=shuffle, samples=samples, generator=generator, **options
+        )
+    if len(data) != 1 or not isinstance(data[0], Dataset):
+        kinds = ", ".join(type(item).__name__ for item in data)
+        raise TrainableError(f"loader() takes arrays of one length, or one torch Dataset; got {kinds or 'nothing'}")
+    dataset = data[0]
+    if samples is not None and not isinstance(dataset, IterableDataset):
+        length = len(dataset)  # type: ignore[arg-type]
+        options["sampler"] = RandomSampler(
+            dataset,  # type: ignore[arg-type]
+            replacement=samples > length,
+            num_samples=samples,
+            generator=generator,
+        )
+        shuffle = False
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle or None,
+        num_workers=num_workers,
+        generator=generator,
+        pin_memory=pin_memory,
+        **options,
+    )
+
+
+def generators(loader: Any) -> dict[str, torch.Generator]:
+    """The generators a loader draws from, by where they hang; the same one is listed once."""
+    import torch
+
+    found: dict[str, torch.Generator] = {}
+    for path in ("generator", "sampler.generator", "batch_sampler.generator", "batch_sampler.sampler.generator"):
+        value = loader
+        for name in path.split("."):
+            value = getattr(value, name, None)
+        if isinstance(value, torch.Generator) and not any(value is known for known in found.values()):
+            found[path] = value
+    return found
+
+
+def loader_state(loaders: dict[str, Iterable[Any]]) -> dict[str, Any]:
+    """The state of every generator and of every loader that has a ``state_dict`` of its own."""
+    state: dict[str, Any] = {}
+    for name, loader in loaders.items():
+        states = {path: generator.get_state() for path, generator in generators(loader).items()}
+        own = getattr(loader, "state_dict", None)
+        state[name] = {"generators": states, "own": own() if callable(own) else None}
+    return state
+
+
+def load_loader_state(loaders: dict[str, Iterable[Any]], state: dict[str, Any]) -> None:
+    """Put back what :func:`loader_state` returned."""
+    for name, loader in loaders.items():
+        saved = state.get(name, {"generators": {}, "own": None})
+        for path, generator in generators(loader).items():
+            if path in saved["generators"]:
+                generator.set_state(saved["generators"][path])
+        if saved["own"] is not None:
+            loader.load_state_dict(saved["own"])  # type: ignore[attr-defined]
+
+
+def close_loader(loader: Any) -> None:
+    """End the worker processes of a ``DataLoader``: those kept between passes, and those of a pass cut short.
+
+    An epoch that ended with an exception leaves its iterator in the traceback, out of reach; it is found by the
+    dataset that it reads.
+    """
+    if not getattr(loader, "num_workers", 0):
+        return
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+    dataset = getattr(loader, "dataset", None)
+    for item in gc.get_objects():
+        if type(item) is _MultiProcessingDataLoaderIter and item._dataset is dataset:
+            item._shutdown_workers()
+    loader._iterator = None
