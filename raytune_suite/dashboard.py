@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +45,8 @@ def connect(address: str | None = None, *, insecure: bool = False, warn: Write =
     _knock(url)
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
     with translated(None, url), _without("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
         return JobSubmissionClient(url)
 
@@ -94,20 +97,17 @@ def translated(client: Any, url: str = "") -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ != "AuthenticationError":
             raise
-        raise JobError(refused(where)) from error
+        raise JobError(refused(where, sent="required" not in str(error))) from error
 
 
-def refused(where: str) -> str:
-    """What to say when the cluster answers 401 or 403."""
+def refused(where: str, *, sent: bool = True) -> str:
+    """What to say when the cluster answers 401 (no token was sent) or 403 (a wrong one was)."""
+    places = "RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
     if not authentication.has_token():
-        return (
-            f"{where} wants a token and none was found: put the cluster's into ~/.ray/auth_token, or set "
-            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH (on the head: ray get-auth-token)"
-        )
-    return (
-        f"{where} refuses the token found here (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token, in this "
-        "order), or RAY_AUTH_MODE keeps it from being sent: compare it with ray get-auth-token on the head"
-    )
+        return f"{where} wants a token and none was found in {places}: on the head, ray get-auth-token shows it"
+    if not sent:
+        return f"{where} wants the token, but RAY_AUTH_MODE keeps it from being sent: unset RAY_AUTH_MODE"
+    return f"{where} refuses the token found in {places} (in this order): compare it with the head's"
 
 
 def _knock(url: str) -> None:

@@ -230,3 +230,10 @@ def _flags(torch: Any) -> dict[str, Any]:
         "cudnn_tf32": cudnn.allow_tf32,
         "default_dtype": str(torch.get_default_dtype()),
     }
+
+
+def recorded(experiment: Path) -> dict[str, dict[str, Any]]:
+    """The environments of an experiment's workers by their fingerprints, in the order they were seen."""
+    from raytune_suite.journal import read
+
+    return {event["id"]: event["facts"] for event in read(experiment) if event["event"] == "environment"}

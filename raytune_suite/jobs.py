@@ -236,7 +236,7 @@ def _job(details: Any) -> Job:
         status=str(getattr(details.status, "value", details.status)),
         study=known.get("study", ""),
         folder=known.get("folder", ""),
-        message=details.message or "",
+        message=(details.message or "").partition(", last available logs")[0],
         started=details.start_time / 1000 if details.start_time else None,
         ended=details.end_time / 1000 if details.end_time else None,
         driver_exit_code=details.driver_exit_code,

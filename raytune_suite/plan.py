@@ -49,9 +49,7 @@ class Plan:
             ("cluster", self.cluster.describe()),
             ("folder", str(self.folder)),
         ]
-        return [f"{name:<10} {text}" for name, text in rows] + [
-            f"{'note':<10} {note}" for note in self.notes()
-        ]
+        return [f"{name:<10} {text}" for name, text in rows] + [f"{'note':<10} {note}" for note in self.notes()]
 
     def notes(self) -> list[str]:
         """What deserves a second look, though nothing is wrong."""
@@ -151,9 +149,7 @@ def _trials(study: Study) -> tuple[int, int | None]:
 
     if study.search.name == "grid":
         total = search.build(study).total or 0
-        return (total if study.num_trials is None else min(total, study.num_trials)), _grid_points(
-            study, total
-        )
+        return (total if study.num_trials is None else min(total, study.num_trials)), _grid_points(study, total)
     asked = study.num_trials or 0
     size = study.search_space.size()
     return (asked if size is None else min(asked, size)), None
