@@ -1,0 +1,183 @@
+"""What the Bayesian searcher promises beyond the contract."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raytune_suite.search import Observation, Searcher
+from raytune_suite.search.bayesian import BayesianSearcher, thin
+from raytune_suite.search.random import RandomSearcher
+from raytune_suite.space import Space
+from raytune_suite.states import State
+from raytune_suite.testing.searchers import play
+
+Loss = Callable[[Mapping[str, Any]], float]
+
+PLANE = Space.parse({"x": {"uniform": [-5.0, 10.0]}, "y": {"uniform": [0.0, 15.0]}})
+BOWL = Space.parse({f"x{i}": {"uniform": [0.0, 1.0]} for i in range(5)})
+NET = Space.parse(
+    {
+        "learning_rate": {"loguniform": [1e-6, 1.0]},
+        "width": {"lograndint": [8, 1025]},
+        "activation": {"choice": ["relu", "gelu", "tanh"]},
+        "dropout": {"quniform": [0.0, 0.8, 0.05]},
+    }
+)
+
+
+def branin(p: Mapping[str, Any]) -> float:
+    x, y = p["x"], p["y"]
+    curve = y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6
+    return curve**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
+
+
+def bowl(p: Mapping[str, Any]) -> float:
+    return sum((i + 1) * (value - 0.3) ** 2 for i, value in enumerate(p.values()))
+
+
+def net(p: Mapping[str, Any]) -> float:
+    ridge = (math.log10(p["learning_rate"]) + 3 + 0.3 * (math.log2(p["width"]) - 7)) ** 2
+    return ridge / (1 + ridge) + {"relu": 0.1, "gelu": 0.0, "tanh": 0.3}[p["activation"]] + p["dropout"] ** 2
+
+
+def best(searcher: Searcher, loss: Loss, trials: int, in_flight: int) -> float:
+    def ended(s: Any) -> Observation:
+        return Observation(s.number, s.point, loss(s.point), 1, State.COMPLETED)
+
+    return min(loss(s.point) for s in play(searcher, trials, in_flight=in_flight, tell=ended))
+
+
+def test_it_beats_random_search_with_eight_trials_in_flight() -> None:
+    """12 pairs (3 functions, 4 seeds) of 32 trials; it must win 11.
+
+    A searcher that is no better than random search passes with probability 13 / 4096 = 0.3 %.
+    """
+    wins = 0
+    for space, loss in ((PLANE, branin), (BOWL, bowl), (NET, net)):
+        for seed in range(4):
+            ours = best(BayesianSearcher(space, seed=seed, num_trials=32), loss, 32, 8)
+            random = best(RandomSearcher(space, seed=100 + seed, num_trials=32), loss, 32, 8)
+            wins += ours < random
+    assert wins >= 11
+
+
+def test_it_keeps_away_from_where_trials_fail() -> None:
+    def ended(s: Any) -> Observation:
+        if s.point["x0"] > 0.4:
+            return Observation(s.number, s.point, None, 0, State.OOM)
+        return Observation(s.number, s.point, bowl(s.point), 1, State.COMPLETED)
+
+    given = play(BayesianSearcher(BOWL, num_trials=40, options={"initial_points": 10}), 40, tell=ended)
+    failed = sum(s.point["x0"] > 0.4 for s in given[10:])
+    assert failed <= 9, "60 % of the space fails, so a blind searcher would have met 18 failures"
+
+
+def test_the_model_is_not_bent_by_a_failure_next_to_the_best_point() -> None:
+    searcher = BayesianSearcher(BOWL, num_trials=60, options={"initial_points": 12})
+
+    def ended(s: Any) -> Observation:
+        if s.number in (4, 9, 14):
+            return Observation(s.number, s.point, float("nan"), 0, State.FAILED)
+        return Observation(s.number, s.point, bowl(s.point), 1, State.COMPLETED)
+
+    assert min(bowl(s.point) for s in play(searcher, 36, tell=ended)) < 0.05
+
+
+def test_values_of_trials_stopped_early_are_not_taken_for_final() -> None:
+    """Small x looks best early and is worst at the end; 20 trials were stopped early, 8 are whole."""
+    space = Space.parse({"x": {"uniform": [0.0, 1.0]}})
+    searcher = BayesianSearcher(space, num_trials=60, max_iterations=27, options={"initial_points": 4})
+    for number in range(28):
+        point = {"x": (number * 0.37) % 1.0}
+        whole = number % 7 in (3, 5)
+        value = (1.0 - point["x"]) if whole else 2.0 + point["x"]
+        state = State.COMPLETED if whole else State.STOPPED
+        searcher.tell(Observation(number, point, value - (0 if whole else 1.9), 27 if whole else 1, state))
+    suggestion = searcher.ask(28)
+    assert suggestion is not None
+    assert suggestion.point["x"] > 0.6
+
+
+def test_running_trials_count_with_their_latest_value() -> None:
+    def after(value: float) -> Any:
+        searcher = BayesianSearcher(BOWL, num_trials=30, max_iterations=9, options={"initial_points": 6})
+        given = play(searcher, 8, in_flight=2)
+        searcher.tell(Observation(7, given[7].point, 5.0, 1, State.RUNNING))
+        searcher.tell(Observation(7, given[7].point, value, 3, State.RUNNING))
+        return searcher.ask(8)
+
+    assert after(-3.0) == after(-3.0)
+    assert after(-3.0) != after(9.0)
+
+
+def test_the_order_in_which_results_arrive_does_not_matter() -> None:
+    forward, backward = (BayesianSearcher(BOWL, num_trials=30) for _ in range(2))
+    observations = [
+        Observation(n, point, bowl(point), 1, State.COMPLETED)
+        for n, point in enumerate(BOWL.sample(np.random.default_rng(n)) for n in range(15))
+    ]
+    for observation in observations:
+        forward.tell(observation)
+    for observation in reversed(observations):
+        backward.tell(observation)
+    assert forward.ask(15) == backward.ask(15)
+
+
+@pytest.mark.parametrize("values", [[1.0] * 12, [1e300, -1e300, 0.0] * 4, [1e-300, 2e-300, 3e-300] * 4])
+def test_strange_scales_are_survived(values: list[float]) -> None:
+    searcher = BayesianSearcher(BOWL, num_trials=30, options={"initial_points": 3})
+    for number, value in enumerate(values):
+        point = BOWL.sample(np.random.default_rng(number))
+        searcher.tell(Observation(number, point, value, 1, State.COMPLETED))
+    suggestion = searcher.ask(12)
+    assert suggestion is not None
+    assert suggestion.origin == "model"
+
+
+def test_equal_points_that_were_told_are_merged_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    searcher = BayesianSearcher(BOWL, num_trials=30, options={"initial_points": 3})
+    for number in range(12):
+        point = BOWL.sample(np.random.default_rng(number % 6))
+        searcher.tell(Observation(number, point, bowl(point) + 0.01 * number, 1, State.COMPLETED))
+    suggestion = searcher.ask(12)
+    assert suggestion is not None
+    assert capsys.readouterr().out == ""
+
+
+def test_a_suggestion_says_what_it_rests_on() -> None:
+    searcher = BayesianSearcher(BOWL, num_trials=30, options={"initial_points": 6})
+    given = play(searcher, 10, in_flight=3)
+    assert [s.origin for s in given[:6]] == ["design"] * 6
+    assert {s.origin for s in given[6:]} == {"model"}
+    assert given[9].note["observations"] == 7
+    assert given[9].note["pending"] == 2
+
+
+def test_long_histories_are_thinned_to_the_best_the_latest_and_some_of_the_rest() -> None:
+    known = [Observation(n, {}, float((n * 37) % 1000), 1, State.COMPLETED) for n in range(1000)]
+    kept = thin(known, lambda value: value, 100)
+    numbers = [found.number for found in kept]
+    assert len(kept) == 100
+    assert numbers == sorted(set(numbers))
+    assert {found.number for found in known if (found.value or 0.0) < 50} <= set(numbers)
+    assert set(range(975, 1000)) <= set(numbers)
+
+
+def test_torch_is_not_imported_and_bayes_opt_only_when_the_model_is_asked() -> None:
+    program = """
+import sys
+from raytune_suite.search.bayesian import BayesianSearcher
+from raytune_suite.space import Space
+searcher = BayesianSearcher(Space.parse({"x": {"uniform": [0, 1]}}), num_trials=9)
+searcher.ask(0)
+print("bayes_opt" in sys.modules, end=" ")
+searcher.prepare()
+print("bayes_opt" in sys.modules, "torch" in sys.modules, "ray" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "False", "False"]
