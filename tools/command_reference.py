@@ -13,7 +13,7 @@ from raytune_suite.cli import build
 PREFACE = """\
 # Commands
 
-Written by `make docs` from the command line itself; a test keeps it so. Every command explains itself with `--help`.
+Written by `make docs` from the command line itself; a test keeps it so. Every command also has `--help`.
 
 | exit code | meaning |
 |---|---|

@@ -10,9 +10,9 @@ Each page gets a fresh copy of the project's ``studies/`` and ``trainables/`` an
     ```yaml       a study, or some of its keys, must be valid
     ```json ```text and other languages are for reading
 
-A comment right above a block changes that: ``<!-- file: NAME -->`` writes the block to NAME instead (a study is
-still checked), ``<!-- exit: 2 -->`` names the exit code to expect, and ``<!-- norun -->`` leaves alone what needs
-a network or a cluster; the commands that may be so marked are listed in ``OUT_OF_REACH``.
+A comment right above a block changes that: ``<!-- file: NAME -->`` writes the block to NAME instead (a
+study is still checked), ``<!-- exit: 2 -->`` names the exit code to expect, and ``<!-- norun -->`` leaves
+alone what needs a network or a cluster; what may be so marked is listed in ``OUT_OF_REACH``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT = 600  # seconds for one block
-OUT_OF_REACH = ("git clone", "cd ", "ray up", "ray down", "ray exec", "ray attach", "ray start", "ray stop", "ssh ",
-                "raytune submit", "raytune jobs", "raytune follow", "raytune stop", "export RAY_")  # fmt: skip
+OUT_OF_REACH = (
+    *("git clone", "cd ", "ssh ", "export RAY_"),
+    *("ray up", "ray down", "ray exec", "ray attach", "ray start", "ray stop"),
+    *("raytune submit", "raytune jobs", "raytune follow", "raytune stop"),
+)
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```\s*$", re.M | re.S
 )
@@ -90,7 +93,7 @@ def commands(block: Block) -> list[str]:
 
 
 class Page:
-    """One page being run: a scratch project and, once needed, a Python interpreter that lives as long as the page."""
+    """One page being run: a scratch project and, once needed, an interpreter as long-lived as the page."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -116,7 +119,8 @@ class Page:
     def run(self, block: Block) -> None:
         """Run one block; raises BlockError with everything needed to mend it."""
         if "norun" in block.marks:
-            return _must_be_out_of_reach(block)
+            _must_be_out_of_reach(block)
+            return
         if "file" in block.marks:
             path = self.project / block.marks["file"]
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +200,7 @@ for request in sys.stdin:
 """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self._process = subprocess.Popen(
             [sys.executable, "-c", self.SOURCE],
             cwd=folder,
@@ -237,7 +241,7 @@ def _must_be_out_of_reach(block: Block) -> None:
 
 
 def _is_set_up(line: str) -> bool:
-    """``make demo`` and its like install; .ci/run runs them on a clean clone, and a test sees that it does."""
+    """``make demo`` and its like install; a test sees that .ci/run runs them on a clean clone."""
     return line.strip().startswith("make ")
 
 
