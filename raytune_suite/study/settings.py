@@ -1,0 +1,239 @@
+"""The sections of a study file as frozen models."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
+
+from raytune_suite.nearest import did_you_mean
+from raytune_suite.resolve import is_reference, reference_to
+from raytune_suite.space import DeclarationError
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = r"(\d+(\.\d+)?\s*[smhd]\s*)+"
+
+
+class Settings(BaseModel):
+    """Base of all sections: frozen, unknown keys are errors, no value is converted behind the user's back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+def parse_duration(value: Any) -> float:
+    """Return seconds from a number of them or a text such as ``90s``, ``30m``, ``1h30m``, ``2d``.
+
+    Raises:
+        DeclarationError: it is neither, or not above zero.
+    """
+    seconds = value
+    if isinstance(value, str):
+        text = value.strip()
+        if not re.fullmatch(_DURATION, text):
+            raise DeclarationError("must be a duration", value, "As in 90s, 30m, 1h30m, 2d, or seconds.")
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", text)
+        seconds = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise DeclarationError("must be a duration", value, "As in 90s, 30m, 1h30m, 2d, or seconds.")
+    if not 0 < seconds < math.inf:
+        raise DeclarationError("must be longer than nothing", value, "Leave it out for no limit.")
+    return float(seconds)
+
+
+def parse_reference(value: Any) -> str:
+    """Return ``module:attribute``; a class or function is written down as one.
+
+    Raises:
+        DeclarationError: it has another form, or cannot be written down.
+    """
+    if callable(value):
+        try:
+            return reference_to(value)
+        except ValueError as error:
+            raise DeclarationError(str(error)) from None
+    if not is_reference(value):
+        raise DeclarationError("must have the form module:name", value, _reference_fix(value))
+    return str(value)
+
+
+def _reference_fix(value: Any) -> str:
+    if isinstance(value, str):
+        dotted = value.removesuffix(".py").replace("/", ".")
+        head, _, tail = dotted.rpartition(".")
+        if value.endswith(".py") or "/" in value:
+            path, _, name = value.partition(":")
+            module = path.removesuffix(".py").replace("/", ".").strip(".")
+            return f"Write {module}:{name or 'ClassName'}."
+        if head and is_reference(f"{head}:{tail}"):
+            return f"Write {head}:{tail}."
+    return "As in trainables.digits:DigitsCNN."
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": f"^{_DURATION}$"},
+            ],
+            "examples": ["30m", "90s", "1h30m"],
+        }
+    ),
+]
+Reference = Annotated[
+    str,
+    BeforeValidator(parse_reference),
+    WithJsonSchema({"type": "string", "pattern": r"^[\w.]+:[\w.]+$", "examples": ["package.module:Name"]}),
+]
+
+
+class NamedOptions(Settings):
+    """Something chosen by name, with its options: ``asha`` or ``{name: asha, grace_period: 2}``."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, Mapping):
+            raise DeclarationError("must be a name or {name: ..., options}", value)
+        if "name" not in value:
+            raise DeclarationError("needs a name", dict(value), "As in {name: random, ...}.")
+        for key in value:
+            if not isinstance(key, str):
+                raise DeclarationError("the keys of a mapping must be strings", key)
+        return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
+
+    @model_serializer
+    def _flat(self) -> Any:
+        return {"name": self.name, **self.options} if self.options else self.name
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        by_name = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+        return {"title": cls.__name__, "anyOf": [{"type": "string"}, by_name]}
+
+
+class Plateau(Settings):
+    """No improvement for a while."""
+
+    patience: PositiveInt
+    """Iterations of a trial, or trials of a study, without an improvement."""
+    min_delta: Annotated[FiniteFloat, Field(ge=0)] = 0.0
+    """An improvement must be larger than this."""
+
+
+class Stop(Settings):
+    """What ends a trial or the study; whichever comes first."""
+
+    target: FiniteFloat | None = None
+    """End the study when the metric is this good."""
+    trial_plateau: Plateau | None = None
+    """End a trial whose metric has stopped improving."""
+    study_plateau: Plateau | None = None
+    """End the study when no trial has improved on the best one."""
+    time: Duration | None = None
+    """Wall-clock budget of the study, over all its resumes."""
+    trial_time: Duration | None = None
+    """Wall-clock budget of one trial."""
+    step_time: Duration | None = None
+    """How long one step may take before it counts as hung."""
+
+
+def _gpu(value: Any) -> Any:
+    if isinstance(value, str) and value != "auto":
+        fix = "Did you mean auto?" if did_you_mean(value, ["auto"]).startswith("Did") else ""
+        raise DeclarationError("must be auto or a number", value, fix)
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise DeclarationError("must be auto or a number", value)
+    if isinstance(value, (int, float)) and not (0 <= value <= 1 or float(value).is_integer()):
+        raise DeclarationError("must be whole when above 1", value, f"Write {math.ceil(value)}.")
+    if isinstance(value, (int, float)) and value < 0:
+        raise DeclarationError("must be at least 0", value)
+    return value
+
+
+class Resources(Settings):
+    """What one trial needs."""
+
+    cpu: Annotated[FiniteFloat, Field(ge=0)] = 1.0
+    """CPUs; also how many threads torch uses."""
+    gpu: Annotated[float | Literal["auto"], BeforeValidator(_gpu)] = "auto"
+    """GPUs, whole or a fraction; auto: one where there is one, else none."""
+    trials_per_gpu: PositiveInt | None = None
+    """How many trials share a GPU, instead of a fraction."""
+    custom: dict[str, FiniteFloat] = Field(default_factory=dict)
+    """Ray's custom resources."""
+    accelerator_type: str | None = None
+    """The kind of GPU, as Ray calls it (A100, H100, ...)."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Resources:
+        if self.trials_per_gpu is not None and self.gpu != "auto":
+            rule = f"gpu ({self.gpu:g}) and trials_per_gpu ({self.trials_per_gpu}) say the same thing twice"
+            raise DeclarationError(rule, None, "Keep one.")
+        return self
+
+
+def parse_resources(value: Any) -> Any:
+    """Return :class:`Resources` from a mapping, or the reference to a function of the config."""
+    if isinstance(value, Resources):
+        return value
+    if isinstance(value, Mapping):
+        return Resources.model_validate(dict(value))
+    if isinstance(value, str) or callable(value):
+        return parse_reference(value)
+    raise DeclarationError("must be a mapping or module:function", value, "As in {cpu: 1, gpu: auto}.")
+
+
+def _unlimited(value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value != "unlimited" and not (whole and value >= 0):
+        raise DeclarationError("must be unlimited or a whole number of at least 0", value)
+    return value
+
+
+class Retries(Settings):
+    """How often a trial is started again, by how it ended."""
+
+    failed: NonNegativeInt = 0
+    """After an error in the training code."""
+    oom: NonNegativeInt = 2
+    """After running out of memory."""
+    preempted: Annotated[NonNegativeInt | Literal["unlimited"], BeforeValidator(lambda v: _unlimited(v))] = "unlimited"
+    """After its node went away."""
+
+
+class Checkpoint(Settings):
+    """When checkpoints are written and which are kept."""
+
+    every: NonNegativeInt = 1
+    """Iterations between checkpoints; 0: none."""
+    keep: list[Literal["last", "best", "all"]] = ["last", "best"]
+    """Which checkpoints of a trial stay on disk."""
+
+
+class EnvironmentSettings(Settings):
+    """What happens when driver and workers run different software."""
+
+    policy: Literal["ignore", "warn", "strict"] = "warn"
+    """ignore, warn (show the differences once) or strict (refuse)."""
