@@ -84,9 +84,7 @@ def test_no_command_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
-def test_every_command_explains_itself_and_its_parameters(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_explains_itself_and_its_parameters(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert f"raytune {name}" in capsys.readouterr().out
     command = commands()[name]
@@ -95,9 +93,7 @@ def test_every_command_explains_itself_and_its_parameters(
 
 
 def test_the_module_is_the_command() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "raytune_suite", "--version"], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "raytune_suite", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "raytune 0.1.0\n")
 
 
@@ -160,9 +156,7 @@ def test_a_shipped_study_passes_its_check_and_names_the_schema(path: Path) -> No
     assert cli.main(["check", str(path), "--no-step"]) == 0
 
 
-def test_init_writes_a_study_that_passes_its_check(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_init_writes_a_study_that_passes_its_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "new"
     assert cli.main(["init", str(folder)]) == 0
     assert f"raytune check {folder / 'study.yaml'}" in capsys.readouterr().out

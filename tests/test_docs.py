@@ -138,8 +138,6 @@ def test_the_runner_fails_on(tmp_path: Path, text: str, said: str) -> None:
 
 def test_the_runner_reports_failures_by_its_exit_code(tmp_path: Path) -> None:
     path = page_of(tmp_path, "```sh\nfalse\n```\n")
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "run_docs.py", path], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, ROOT / "tools" / "run_docs.py", path], capture_output=True, text=True)
     assert done.returncode == 1
     assert "page.md:1 (sh)" in done.stderr

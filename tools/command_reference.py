@@ -43,9 +43,7 @@ def _section(name: str, command: Any) -> Iterator[str]:
         yield f"{_text(command.help)}\n"
         if arguments or options:
             yield from ("| | |", "|---|---|")
-            yield from (
-                f"| `{a.human_readable_name.upper()}` | {_text(a.help)}{_default(a)} |" for a in arguments
-            )
+            yield from (f"| `{a.human_readable_name.upper()}` | {_text(a.help)}{_default(a)} |" for a in arguments)
             yield from (f"| {_names(o)} | {_text(o.help)}{_default(o)} |" for o in options)
             yield ""
     for child, sub in children.items():

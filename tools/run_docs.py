@@ -37,9 +37,7 @@ OUT_OF_REACH = (
     *("ray up", "ray down", "ray exec", "ray attach", "ray start", "ray stop"),
     *("raytune submit", "raytune jobs", "raytune follow", "raytune stop"),
 )
-FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```\s*$", re.M | re.S
-)
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```\s*$", re.M | re.S)
 MARK = re.compile(r"<!--\s*(?P<word>norun|file|exit)(?::\s*(?P<value>[^>]*?))?\s*-->\s*\Z")
 
 
@@ -69,9 +67,7 @@ def blocks(page: Path) -> list[Block]:
 
 def _block(page: Path, text: str, match: re.Match[str]) -> Block:
     indent = len(match["indent"])
-    body = "".join(
-        line[indent:] if line.strip() else line for line in match["body"].splitlines(keepends=True)
-    )
+    body = "".join(line[indent:] if line.strip() else line for line in match["body"].splitlines(keepends=True))
     above, marks = text[: match.start()], {}
     while mark := MARK.search(above):
         marks[mark["word"]] = mark["value"] or ""
@@ -163,15 +159,16 @@ class Page:
         )
         expected = int(block.marks.get("exit", "0"))
         if done.returncode != expected:
-            raise BlockError(f"{block}: exit code {done.returncode}, not {expected}\n{script}\n{done.stdout}")
+            raise BlockError(f"{block}: exit code {done.returncode}, not {expected}\n{script}\n{done.stdout[-3000:]}")
         return done.stdout
 
     def _check_yaml(self, block: Block) -> None:
         """A whole study, or a fragment laid over a small valid one; anything else must be plain YAML."""
         from raytune_suite.study import Study
+        from raytune_suite.study.file import read_yaml
 
-        raw = _read_yaml(block.text)
-        if not isinstance(raw, dict) or not set(raw) & set(Study.model_fields):
+        raw = read_yaml(block.text, str(block))
+        if not set(raw) & set(Study.model_fields):
             return
         Study.from_dict(raw if "trainable" in raw else _around(raw), project=self.project)
 
@@ -259,12 +256,6 @@ def _matches(expected: str, shown: str) -> bool:
     return doctest.OutputChecker().check_output(expected, shown, options)
 
 
-def _read_yaml(text: str) -> object:
-    from raytune_suite.study import read_yaml
-
-    return read_yaml(text)
-
-
 def _around(fragment: dict[str, object]) -> dict[str, object]:
     """The smallest study that a fragment of one can be laid over."""
     study: dict[str, object] = {
@@ -279,6 +270,7 @@ def _around(fragment: dict[str, object]) -> dict[str, object]:
             "optimizer": {"choice": ["sgd", "adamw"]},
             "dropout": {"uniform": [0.0, 0.5]},
         },
+        "search": "random",
         "name": "fragment",
     }
     return study | fragment

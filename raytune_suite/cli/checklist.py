@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from raytune_suite.errors import PlanError, Problem, RaytuneError, StudyError, TrainableError
+from raytune_suite.errors import Problem, RaytuneError, StudyError, TrainableError
 from raytune_suite.resolve import resolve
 
 if TYPE_CHECKING:
@@ -15,15 +14,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a look found: one line, and what may be printed below everything."""
+
+    line: str
+    below: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Item:
     """One thing that was looked at: what was found, or everything that is wrong with it."""
 
     name: str
-    found: tuple[str, ...] = ()
+    found: Found
     problems: tuple[str, ...] = ()
 
 
-Look = Callable[["Study"], list[str]]
+Look = Callable[["Study"], Found]
 
 
 def checklist(study: Study, *, step: bool = True) -> Iterator[Item]:
@@ -38,45 +45,45 @@ def checklist(study: Study, *, step: bool = True) -> Iterator[Item]:
         "callbacks": _callbacks,
         "plan": _plan,
     }
-    for name, look in looks.items():
-        yield _item(name, partial(look, study))
     if step:
-        yield _item("one step", partial(_step, study))
+        looks["one step"] = _step
+    for name, look in looks.items():
+        yield _item(name, look, study)
 
 
-def _item(name: str, look: Callable[[], list[str]]) -> Item:
+def _item(name: str, look: Look, study: Study) -> Item:
     """Turn what a look returns or raises into an item."""
     try:
-        return Item(name, found=tuple(look()))
+        return Item(name, look(study))
     except StudyError as error:
-        return Item(name, problems=tuple(str(problem) for problem in error.problems))
+        return Item(name, Found(""), tuple(str(problem) for problem in error.problems))
     except RaytuneError as error:
-        return Item(name, problems=(str(error),))
+        return Item(name, Found(""), (str(error),))
 
 
-def _study(study: Study) -> list[str]:
+def _study(study: Study) -> Found:
     space = study.search_space
     size = space.size()
     variety = "" if size is None else f", {size} distinct configurations"
-    return [f"{len(space.parameters)} parameters, {len(space.constants)} constants{variety}"]
+    return Found(f"{_count(space.parameters, 'parameter')}, {_count(space.constants, 'constant')}{variety}")
 
 
-def _search(study: Study) -> list[str]:
+def _search(study: Study) -> Found:
     from raytune_suite.search import build
 
     total = build(study).total
-    return [study.search.name + (f", {total} configurations" if total is not None else "")]
+    return Found(study.search.name + ("" if total is None else f", {total} configurations"))
 
 
-def _scheduler(study: Study) -> list[str]:
-    from raytune_suite.schedulers import check, describe
+def _scheduler(study: Study) -> Found:
+    from raytune_suite.schedulers import check
 
     if problems := check(study):
         raise StudyError(problems)
-    return describe(study)
+    return Found(study.scheduler.name)
 
 
-def _callbacks(study: Study) -> list[str]:
+def _callbacks(study: Study) -> Found:
     wrong = []
     for number, spec in enumerate(study.callbacks):
         try:
@@ -85,11 +92,17 @@ def _callbacks(study: Study) -> list[str]:
             wrong.append(Problem(f"callbacks[{number}]", str(error)))
     if wrong:
         raise StudyError(wrong)
-    return list(study.callbacks) or ["none"]
+    return Found(", ".join(study.callbacks) or "none")
 
 
-def _plan(study: Study) -> list[str]:
+def _plan(study: Study) -> Found:
     from raytune_suite.plan import make
     from raytune_suite.resources import Cluster
 
-    return list(make(study, Cluster.local()).lines())
+    plan = make(study, Cluster.local())
+    return Found(f"{_count(range(plan.slots), 'trial')} at once", tuple(plan.lines()))
+
+
+def _count(things: Sized, word: str) -> str:
+    number = len(things)
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -12,6 +12,11 @@ from raytune_suite.errors import RaytuneError
 if TYPE_CHECKING:
     from raytune_suite.study import Study
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change any key of the study; may be repeated."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add this family's commands to ``app``."""
@@ -24,21 +29,16 @@ def run(
     num_trials: Annotated[int | None, typer.Option(help="How many configurations.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     max_concurrent: Annotated[int | None, typer.Option(help="At most so many trials at a time.")] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change any key of the study; may be repeated."),
-    ] = None,
+    changes: Changes = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster; a local one otherwise.")] = None,
-    verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Also show what the workers print.")
-    ] = 0,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Also show what the workers print.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the summary.")] = False,
 ) -> None:
     """Run a study: search, train, record; prints where everything lies."""
     from raytune_suite.cli.overrides import load
 
     options = {"name": name, "num_trials": num_trials, "seed": seed, "max_concurrent": max_concurrent}
-    loaded = load(study, {key: value for key, value in options.items() if value is not None}, changes or ())
+    loaded = load(study, options, changes or ())
     raise typer.Exit(_start(loaded, address=address, verbosity=-1 if quiet else verbose))
 
 

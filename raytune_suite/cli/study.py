@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raytune_suite.cli.run import Changes
 from raytune_suite.errors import ExperimentError
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ def init(
     """Write a commented study file and a small trainable to start from."""
     files = {**_templates(), SCHEMA: schema_text()}
     if taken := [name for name in files if (directory / name).exists()]:
-        raise ExperimentError(
-            f"{directory} already has {', '.join(taken)}: choose another folder, or move them away"
-        )
+        raise ExperimentError(f"{directory} already has {', '.join(taken)}: choose another folder, or move them away")
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (directory / name).write_text(text)
@@ -44,17 +43,18 @@ def init(
 
 def check(
     study: Annotated[Path, typer.Argument(help="The study file.")],
+    changes: Changes = None,
     step: Annotated[bool, typer.Option(help="Try one real step of the trainable in a child process.")] = True,
 ) -> None:
     """Validate everything a study needs without starting a trial, and print the plan."""
     from raytune_suite.cli.checklist import checklist
-    from raytune_suite.study import Study
+    from raytune_suite.cli.overrides import load
 
-    items = list(_shown(checklist(Study.load(study), step=step)))
-    problems = sum(len(item.problems) for item in items)
-    if problems:
+    items = list(_shown(checklist(load(study, changes=changes or ()), step=step)))
+    if problems := sum(len(item.problems) for item in items):
         typer.secho(f"\n{problems} problem{'s' if problems > 1 else ''} to mend.", fg="red", err=True)
         raise typer.Exit(2)
+    typer.echo("\n" + "\n".join(line for item in items for line in item.found.below))
     typer.echo(f"\nReady: raytune run {study}")
 
 
@@ -89,8 +89,7 @@ def _shown(items: Iterable[Item]) -> Iterator[Item]:
     console = Console(highlight=False, soft_wrap=True)
     for item in items:
         mark, style = ("✗", "red") if item.problems else ("✓", "green")
-        first, *rest = item.problems or item.found or ("",)
-        console.print(f"[{style}]{mark}[/] {item.name:10} ", end="")
-        for number, line in enumerate((first, *rest)):
-            console.print(("" if number == 0 else " " * 13) + line, markup=False)
+        for number, line in enumerate(item.problems or (item.found.line,)):
+            console.print(f"[{style}]{mark}[/] {item.name:10}" if number == 0 else " " * 12, end=" ")
+            console.print(line, markup=False)
         yield item

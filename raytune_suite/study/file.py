@@ -71,6 +71,18 @@ def read_study_file(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise StudyError([_syntax(error)], source) from None
 
 
+def read_yaml(text: str, source: str) -> dict[str, Any]:
+    """Read a mapping by the rules of a study file; ``source`` is what errors call it.
+
+    Raises:
+        StudyError: not YAML, not a mapping, or keys that occur twice.
+    """
+    try:
+        return _read(text, source)[0]
+    except yaml.YAMLError as error:
+        raise StudyError([_syntax(error)], source) from None
+
+
 def write_yaml(data: Any) -> str:
     """Return ``data`` as YAML that :func:`read_study_file` reads back equal; short collections on one line."""
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110))
