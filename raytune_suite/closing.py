@@ -6,26 +6,24 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from raytune_suite import formats
 from raytune_suite.record import Record, TrialRecord
 from raytune_suite.tally import Tally
 
-_STYLES = {"finished": "bold green", "interrupted": "bold dark_orange", "failed": "bold red"}
+_STYLES = {"finished": "bold green", "interrupted": "bold dark_orange", "failed": "bold red", "broke off": "bold red"}
 
 
-def closing(tally: Tally, folder: Path | None) -> Group:
-    """The summary of a run."""
+def closing(tally: Tally, folder: Path | None) -> list[Text]:
+    """The summary of a run, line by line."""
     record = tally.record
-    parts: list[Text | Table] = [Text(""), _headline(tally)]
+    parts: list[Text] = [Text(""), _headline(tally)]
     winner = record.best()
     parts += [_winner(record, winner), *_comparison(record, winner)] if winner else [_nothing(record)]
     parts += _errors(tally)
     parts += _places(folder) if folder is not None else []
-    return Group(*parts)
+    return parts
 
 
 def shown_path(folder: Path) -> str:
@@ -37,38 +35,38 @@ def shown_path(folder: Path) -> str:
 def _headline(tally: Tally) -> Text:
     record = tally.record
     closed = record.closed or {}
-    state = str(closed.get("state") or "interrupted")
+    state = str(closed.get("state") or "broke off")
     text = Text(f"{record.name} {state}", _STYLES.get(state, "bold"))
     text.append(f" after {formats.duration(tally.elapsed)}: {formats.count(len(record.trials), 'trial')}", "default")
     text.append(f" ({formats.states(record.counts())})", "default")
     return text.append(f". {closed['reason']}" if closed.get("reason") else "", "default")
 
 
-def _winner(record: Record, winner: TrialRecord) -> Table:
+def _winner(record: Record, winner: TrialRecord) -> Text:
     best = winner.best()
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold")
     value = f"{formats.number(best.value)} at iteration {best.iteration}" if best else "-"
-    grid.add_row("best", Text(f"trial {winner.number}, {record.metric} {value}", "bold green"))
+    text = Text("best     ", "bold").append(f"trial {winner.number}, {record.metric} {value}", "bold green")
     for name, setting in formats.flat(winner.config).items():
-        grid.add_row("", f"{name}: {formats.setting(setting)}")
-    return grid
+        text.append(f"\n         {name}: {formats.setting(setting)}", "default")
+    return text
 
 
 def _comparison(record: Record, winner: TrialRecord) -> Iterator[Text]:
     """The yardstick: what the default configuration gives, in training and in the held-out test."""
     default = next((trial for trial in record.trials.values() if trial.origin == "default"), None)
-    if default is None:
-        return
-    mine, theirs = winner.best(), default.best()
+    mine, theirs = winner.best(), default.best() if default else None
     if default is winner:
         yield Text("No trial was better than the default configuration.", "yellow")
     elif mine and theirs:
         how = formats.improvement(mine.value, theirs.value, record.mode)
         yield Text(f"default  {record.metric} {formats.number(theirs.value)}: the best is {how}")
+    yield from _tests(winner, default)
+
+
+def _tests(winner: TrialRecord, default: TrialRecord | None) -> Iterator[Text]:
     for name, value in (winner.test or {}).items():
-        beside = (default.test or {}).get(name) if default is not winner else None
-        text = f"{_test_name(name)} {formats.number(value)}"
+        beside = (default.test or {}).get(name) if default and default is not winner else None
+        text = f"         {_test_name(name)} {formats.number(value)}"
         yield Text(text + (f", default {formats.number(beside)}" if beside is not None else ""))
 
 
@@ -93,10 +91,7 @@ def _errors(tally: Tally) -> Iterator[Text]:
         yield Text(f"{len(group.numbers)}x {group.type}: {message} ({who})", "red")
 
 
-def _places(folder: Path) -> list[Text | Table]:
+def _places(folder: Path) -> list[Text]:
     path = shown_path(folder)
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row("record", path)
-    grid.add_row("look", f"raytune tensorboard {path}")
-    grid.add_row("", f"raytune report {path}")
-    return [grid]
+    lines = ("", f"record   {path}", f"look     raytune tensorboard {path}", f"         raytune report {path}")
+    return [Text(line) for line in lines]

@@ -112,10 +112,10 @@ def experiment(
     metrics = [
         (metric, f"{metric} (last)", f"last value reported; {mode} is wanted"),
         (BEST, f"{metric} (best)", f"best value over all epochs; {mode} is wanted"),
+        (STATE, "state", codes),
         (EPOCHS, "epochs", "iterations done"),
         *([(RUNG, "rung", "last rung reached, in iterations; 0 before the first")] if rungs else []),
         (SECONDS, "seconds", "time spent training"),
-        (STATE, "state", codes),
     ]
     content = api_pb2.Experiment(
         name=name,

@@ -40,7 +40,7 @@ def status(tally: Tally) -> str:
     return ", ".join(parts)
 
 
-def ended(tally: Tally, event: Event, place: int) -> Text:
+def ended(tally: Tally, event: Event, place: int, best: bool) -> Text:
     """The line of a trial that has ended: its place, state, iterations, value, time and config."""
     trial = tally.record.trials[event["number"]]
     state = State(event["state"])
@@ -49,11 +49,11 @@ def ended(tally: Tally, event: Event, place: int) -> Text:
     line = Text(f"[{place:>{width}}/{total or '?'}] trial {trial.number:<{width}} ")
     line.append(f"{state.value.replace('_', ' '):<11}", formats.STATE_STYLES[state])
     line.append(f" {_iterations(tally, event.get('iteration') or 0):>7}")
-    line.append(f"  {formats.number(event.get('best')):>8}", "bold" if _is_best(tally, trial) else "")
+    line.append(f"  {formats.number(event.get('best')):>8}", "bold" if best else "")
     line.append(f"  {formats.duration(trial.seconds):>7}  {formats.config(trial.point)}")
     if event.get("by"):
         line.append(f"  ({event['by']})", "dim")
-    if _is_best(tally, trial) and state.succeeded:
+    if best and state.succeeded:
         line.append("  best so far", "bold green")
     return line
 
@@ -82,8 +82,7 @@ def retry(event: Event) -> Text:
     """A trial that gets another attempt."""
     why = str(event.get("state") or "failed").replace("_", " ")
     error = event.get("error") or {}
-    cause = f" ({error.get('type')}: {str(error.get('message') or '').splitlines()[:1]})" if error else ""
-    cause = cause.replace("['", "").replace("']", "")
+    cause = f" ({error.get('type')}: {first_line(error.get('message'))})" if error else ""
     return Text(f"trial {event['number']} starts again, attempt {event['attempt'] + 1}: {why}{cause}", "dark_orange")
 
 
@@ -156,5 +155,6 @@ def _iterations(tally: Tally, done: int) -> str:
     return f"{done}/{most}" if most else str(done)
 
 
-def _is_best(tally: Tally, trial: TrialRecord) -> bool:
-    return tally.best is not None and tally.best[1] == trial.number
+def first_line(text: object) -> str:
+    """The first line of a message that may be missing."""
+    return str(text or "").strip().partition("\n")[0]

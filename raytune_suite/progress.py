@@ -60,7 +60,7 @@ class Progress:
         self._tty = self._console.is_terminal if tty is None else tty
         self._folder = folder
         self._clock = clock
-        self._news: deque[tuple[Event, int]] = deque()
+        self._news: deque[tuple[Event, int, bool]] = deque()
         self._errors_shown = 0
         self._status_at = clock() + STATUS_SECONDS
         self._closing = threading.Event()
@@ -72,7 +72,8 @@ class Progress:
         """Take one event that the record has seen; returns at once."""
         self.tally.apply(event)
         if self._verbosity >= 0 and event["event"] in ("end", "retry", "decision"):
-            self._news.append((event, self.tally.ended.total()))
+            best = self.tally.best is not None and self.tally.best[1] == event.get("number")
+            self._news.append((event, self.tally.ended.total(), best))
 
     def start(self) -> None:
         """Print the plan and begin to draw."""
@@ -95,7 +96,7 @@ class Progress:
         if self._live is not None:
             self._live.stop()
         self._tell_news()
-        self._console.print(closing(self.tally, self._folder), highlight=False)
+        self._say(*closing(self.tally, self._folder))
 
     def draw(self) -> None:
         """Show what has happened since the last time."""
@@ -116,16 +117,16 @@ class Progress:
 
     def _tell_news(self) -> None:
         while self._news:
-            event, place = self._news.popleft()
-            self._say(*self._lines(event, place))
+            self._say(*self._lines(*self._news.popleft()))
 
-    def _lines(self, event: Event, place: int) -> list[Text]:
+    def _lines(self, event: Event, place: int, best: bool) -> list[Text]:
         if event["event"] == "decision":
             return [liveview.decision(event)] if self._verbosity > 0 else []
         if event["event"] == "retry":
             return [liveview.retry(event)]
-        lines = [liveview.ended(self.tally, event, place)] if not self._live or self._verbosity > 0 else []
-        return lines + self._failure(event)
+        if self._live is not None and self._verbosity <= 0:
+            return self._failure(event)
+        return [liveview.ended(self.tally, event, place, best), *self._failure(event)]
 
     def _failure(self, event: Event) -> list[Text]:
         """The first of each kind of failure, with its traceback."""

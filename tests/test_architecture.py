@@ -62,6 +62,8 @@ LAYERS = (
     "closing",
     "progress",
     "analysis",
+    "tables",
+    "viewer",
     "importance",
     "plots",
     "report",
