@@ -131,7 +131,7 @@ def test_a_mistake_of_ours_is_short_and_verbose_shows_the_traceback(
         (["nope"], "No such command 'nope'"),
         (["check"], "STUDY"),
         (["run", "x.yaml", "--num-trails", "3"], "--num-trials"),
-        (["run", "x.yaml", "--seed", "two"], "'two' is not a valid int"),
+        (["run", "x.yaml", "--seed", "two"], "valid integer"),
     ],
 )
 def test_a_wrong_command_line_says_what_is_wrong(
@@ -195,7 +195,7 @@ def test_check_lists_everything_that_is_wrong_and_starts_no_trial(
 def test_check_prints_the_plan(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", str(study), "--no-step", "--set", "trainable=tiny:train"]) == 0
     shown = capsys.readouterr().out
-    assert "1 parameters, 1 constants" in shown
+    assert "1 parameter, 1 constant" in shown
     assert "slots" in shown
 
 

@@ -69,8 +69,10 @@ def _study(study: Study) -> Found:
 
 
 def _search(study: Study) -> Found:
-    from raytune_suite.search import build
+    from raytune_suite.search import build, check
 
+    if problems := check(study):
+        raise StudyError(problems)
     total = build(study).total
     return Found(study.search.name + ("" if total is None else f", {total} configurations"))
 

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    study: Annotated[Path, typer.Argument(help="The study file.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")],
     name: Annotated[str | None, typer.Option(help="Name of the experiment's folder.")] = None,
     num_trials: Annotated[int | None, typer.Option(help="How many configurations.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,

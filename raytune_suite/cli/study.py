@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="The folder to write into; made if missing.")] = Path(),
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write into; made if missing.")
+    ] = Path(),
 ) -> None:
     """Write a commented study file and a small trainable to start from."""
     files = {**_templates(), SCHEMA: schema_text()}
@@ -42,7 +44,7 @@ def init(
 
 
 def check(
-    study: Annotated[Path, typer.Argument(help="The study file.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")],
     changes: Changes = None,
     step: Annotated[bool, typer.Option(help="Try one real step of the trainable in a child process.")] = True,
 ) -> None:
