@@ -43,33 +43,32 @@ class Plan:
         rows = [
             ("study", f"{self.study.name}: {self.study.mode} {self.study.metric}, seed {self.study.seed}"),
             ("search", self._search()),
-            ("scheduler", self._scheduler()),
+            *zip(("scheduler", *[""] * len(self.scheduler)), self._scheduler(), strict=False),
             ("slots", self._slots()),
             ("a trial", self._trial()),
             ("cluster", self.cluster.describe()),
             ("folder", str(self.folder)),
+            *(("note", note) for note in self.notes()),
         ]
-        return [f"{name:<10} {text}" for name, text in rows] + [f"{'note':<10} {note}" for note in self.notes()]
+        return [f"{name:<10} {text}" for name, text in rows]
 
     def notes(self) -> list[str]:
         """What deserves a second look, though nothing is wrong."""
         return [note for note in (self._wasted(), self._cpu_torch(), self._single_wave()) if note]
 
     def _search(self) -> str:
-        trials = f"{self.study.search.name}, {self.num_trials} trials"
+        trials = f"{self.study.search.name}, {self.num_trials} trial{'s' if self.num_trials != 1 else ''}"
         if self.grid_points is not None:
-            trials += f" of {self.grid_points} grid points"
+            trials += f" of a grid of {self.grid_points} points"
         elif self.study.num_trials is not None and self.num_trials < self.study.num_trials:
             trials += f" (the space has no more points; {self.study.num_trials} were asked for)"
         return f"{trials}, at most {self.study.max_iterations} iterations each"
 
-    def _scheduler(self) -> str:
+    def _scheduler(self) -> list[str]:
         lines = [*self.scheduler] or [self.study.scheduler.name]
-        if self.rungs and not any("rung" in line for line in lines):
-            lines.append("rungs at " + ", ".join(map(str, self.rungs)))
-        if self.earliest_stop is not None:
-            lines.append(f"earliest stop after iteration {self.earliest_stop}")
-        return "; ".join(lines)
+        if self.earliest_stop is not None and not any("earliest stop" in line for line in lines):
+            lines[0] += f"; earliest stop after iteration {self.earliest_stop}"
+        return lines
 
     def _slots(self) -> str:
         text = f"{self.slots} trial{'s' if self.slots != 1 else ''} at once"
@@ -127,17 +126,17 @@ def make(study: Study, cluster: Cluster) -> Plan:
         raise PlanError("\n".join(["the study cannot run as it is:", *(f"  - {p}" for p in problems)]))
     request = resources.request(study, cluster)
     slots = resources.slots(request, cluster, study.max_concurrent)
-    scheduler = schedulers.build(study)
+    rungs = schedulers.rungs(study)
     trials, grid = _trials(study)
     return Plan(
         study=study,
         cluster=cluster,
         request=request,
-        slots=min(slots, max(trials, scheduler.population or 1)),
-        rungs=tuple(scheduler.rungs),
+        slots=min(slots, max(trials, 1)),
+        rungs=tuple(rungs),
         num_trials=trials,
         grid_points=grid,
-        earliest_stop=min(scheduler.rungs, default=None),
+        earliest_stop=min(rungs, default=None),
         folder=study.folder,
         scheduler=tuple(schedulers.describe(study)),
     )
