@@ -84,9 +84,7 @@ class Story:
     def decide(self, number: int, iteration: int, action: str = "stop", by: str = "asha") -> None:
         reason = {"rung": iteration, "score": 0.9, "cutoff": 0.5, "compared": 4}
         text = f"0.9 is worse than the cutoff 0.5 of rung {iteration}, 4 trials compared"
-        self._say(
-            "decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text
-        )
+        self._say("decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text)
 
     def end(self, number: int, state: str = "completed", *, iteration: int = 0, **fields: Any) -> None:
         facts = {
