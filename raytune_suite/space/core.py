@@ -84,7 +84,7 @@ class Space:
         Raises:
             StudyError: unknown names, values outside their domains, or no point has them all.
         """
-        given = self._given(partial)
+        given = self._given(self._flat(partial))
         problems = self.check(partial, partial=True)
         if problems:
             raise StudyError(problems, "the point")
@@ -136,20 +136,15 @@ class Space:
 
         With ``partial`` parameters may be missing; only what is certain is then reported.
         """
-        problems: list[Problem] = []
-        good: dict[str, Any] = {}
-        for name, value in self._flat(point).items():
-            problem = self._value_problem(name, value)
-            if problem is not None:
-                problems.append(problem)
-            elif name in self._by_name:
-                good[name] = self._by_name[name].domain.cast(value)
-        known = {**self.constants, **good}
-        open_names: set[str] | None = set() if partial else None
+        flat = self._flat(point)
+        problems = [p for name, value in flat.items() if (p := self._value_problem(name, value)) is not None]
+        given = self._given(flat)
+        undecided = {problem.where for problem in problems}
+        known = {**self.constants, **given}
         for parameter in self.parameters:
-            problems += self._presence(parameter, good, known, open_names)
-        if not problems and not open_names and not self.feasible(good):
-            problems.append(Problem("", f"does not satisfy the constraint {self._constraint_text}", good))
+            problems += self._presence(parameter, given, known, undecided, partial)
+        if not problems and not undecided and not self.feasible(given):
+            problems.append(Problem("", f"does not satisfy the constraint {self._constraint_text}", given))
         return problems
 
     # --- forms of a point
@@ -278,13 +273,10 @@ class Space:
                 flat[name] = value
         return flat
 
-    def _given(self, partial: Mapping[str, Any]) -> Point:
-        flat = self._flat(partial)
-        return {
-            n: self._by_name[n].domain.cast(v)
-            for n, v in flat.items()
-            if self._value_problem(n, v) is None and n in self._by_name
-        }
+    def _given(self, flat: Mapping[str, Any]) -> Point:
+        """The parameters among ``flat`` that have a value of their domain, as that value."""
+        good = [n for n, v in flat.items() if n in self._by_name and self._value_problem(n, v) is None]
+        return {name: self._by_name[name].domain.cast(flat[name]) for name in good}
 
     def _value_problem(self, name: str, value: Any) -> Problem | None:
         if name in self.constants:
@@ -303,23 +295,26 @@ class Space:
         return None
 
     def _presence(
-        self, parameter: Parameter, good: Point, known: Mapping[str, Any], open_names: set[str] | None
+        self, parameter: Parameter, given: Point, known: Point, undecided: set[str], partial: bool
     ) -> Iterator[Problem]:
-        """Report a parameter that is there and must not be, or the reverse; ``open_names`` collects the undecided."""
+        """Yield a parameter that is there and must not be, or the reverse.
+
+        ``undecided`` collects the names whose value is open, so that conditions on them are left alone.
+        """
         name = parameter.name
-        undecided = open_names is not None and parameter.when is not None and parameter.when.names & open_names
-        if undecided:
-            if open_names is not None and name not in good:
-                open_names.add(name)
+        if name in undecided:
+            return
+        if parameter.when is not None and parameter.when.names & undecided:
+            if name not in given:
+                undecided.add(name)
             return
         active = self._holds(parameter, known)
-        if name in good and not active:
-            yield Problem(name, f"exists only when {parameter.when}", good[name], "Leave it out.")
-        elif name not in good and active:
-            if open_names is None:
+        if name in given and not active:
+            yield Problem(name, f"exists only when {parameter.when}", given[name], "Leave it out.")
+        elif name not in given and active:
+            undecided.add(name)
+            if not partial:
                 yield Problem(name, "is missing", None, "Give it a value.")
-            else:
-                open_names.add(name)
 
     @property
     def _constraint_text(self) -> str:

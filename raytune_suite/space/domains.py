@@ -37,6 +37,8 @@ class Domain(ABC):
 
     def contains(self, value: Any) -> bool:
         """Say whether ``value`` is one that this domain gives, its type included."""
+        if isinstance(value, np.generic):
+            return False
         try:
             return identity(self.cast(value)) == identity(value)
         except ValueError:
@@ -91,17 +93,20 @@ class Float(Domain):
     log: bool = False
     q: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.q is not None:
+            # 0.30000000000000004 as a bound would exclude the 0.3 that is drawn
+            object.__setattr__(self, "lower", self._multiple(self.lower))
+            object.__setattr__(self, "upper", self._multiple(self.upper))
+
     def cast(self, value: Any) -> float:
         """Accept any number within the bounds; near multiples of ``q`` become exact."""
         number = as_float(value)
+        if self.q is not None:
+            number = _on_grid(number, self.q)
         if not self.lower <= number <= self.upper:
             raise ValueError(f"must lie between {self.lower:g} and {self.upper:g}")
-        if self.q is None:
-            return number
-        nearest = self._multiple(number)
-        if not math.isclose(nearest, number, rel_tol=1e-9, abs_tol=self.q * 1e-9):
-            raise ValueError(f"must be a multiple of {self.q:g}")
-        return nearest
+        return number
 
     def to_unit(self, value: Any) -> float:
         """Linear, or linear in the logarithm."""
@@ -217,10 +222,7 @@ class Normal(Domain):
         number = as_float(value)
         if not math.isfinite(number):
             raise ValueError("must be a finite number")
-        rounded = self._round(number)
-        if self.q is not None and not math.isclose(rounded, number, rel_tol=1e-9, abs_tol=self.q * 1e-9):
-            raise ValueError(f"must be a multiple of {self.q:g}")
-        return rounded
+        return number if self.q is None else _on_grid(number, self.q)
 
     def to_unit(self, value: Any) -> float:
         """The distribution function."""
@@ -349,6 +351,16 @@ def _plain(value: Any) -> Any:
 def _multiple(number: float, q: float) -> float:
     """The multiple of ``q`` nearest to ``number``, with q's own decimals: 0.3, not 0.30000000000000004."""
     return float(Decimal(repr(float(q))) * round(number / q)) + 0.0
+
+
+def _on_grid(number: float, q: float) -> float:
+    """The multiple of ``q`` that ``number`` is but for rounding errors."""
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number")
+    multiple = _multiple(number, q)
+    if not math.isclose(multiple, number, rel_tol=1e-9, abs_tol=q * 1e-9):
+        raise ValueError(f"must be a multiple of {q:g}")
+    return multiple
 
 
 def _is_number(value: Any) -> bool:

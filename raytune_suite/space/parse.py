@@ -9,7 +9,7 @@ from typing import Any
 from raytune_suite.errors import Problem
 from raytune_suite.expression import Expression, ExpressionError
 from raytune_suite.nearest import nearest
-from raytune_suite.space.declared import DeclarationError, check_plain, domain_of, is_parameter
+from raytune_suite.space.declared import KINDS, DeclarationError, check_plain, domain_of, is_parameter
 from raytune_suite.space.domains import Choice, Domain, identity
 from raytune_suite.space.written import written
 
@@ -175,6 +175,9 @@ def _check_key(key: Any) -> None:
     if not key or "." in key:
         fix = "Write a nested section: " + key.replace(".", ": {", 1) + ": ...}." if key else ""
         raise DeclarationError("a name must not be empty or contain a dot", key, fix)
+    if key in KINDS:
+        fix = f"Name the parameter, as in learning_rate: {KINDS[key].example}."
+        raise DeclarationError("this is a type, a parameter needs a name", None, fix)
 
 
 def _points(domain: Domain, points: Any) -> int | None:
