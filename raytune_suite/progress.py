@@ -93,10 +93,13 @@ class Progress:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
-        if self._live is not None:
-            self._live.stop()
-        self._tell_news()
-        self._say(*closing(self.tally, self._folder))
+        try:
+            if self._live is not None:
+                self._live.stop()
+            self._tell_news()
+            self._say(*closing(self.tally, self._folder))
+        except (OSError, ValueError):  # the reader of a pipe has left, or the file is closed: the record is kept
+            logger.warning("the summary could not be printed", exc_info=True)
 
     def draw(self) -> None:
         """Show what has happened since the last time."""

@@ -1,0 +1,217 @@
+"""The commands that read results, run as the command line runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import made_up
+import pytest
+import yaml
+
+from raytune_suite import viewer
+from raytune_suite.cli import main
+from raytune_suite.errors import ExperimentError
+from raytune_suite.tensorboard import write
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one experiment of ten trials, as seen from inside it."""
+    made_up.tell(tmp_path / "experiments" / "made-up")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    """What a command prints (on stderr if it fails)."""
+    assert main(words) == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def data(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    return json.loads(run(capsys, *words, "--json"))
+
+
+def test_list_shows_each_experiment_on_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up.tell(project / "experiments" / "deep" / "second", 5)
+    text = run(capsys, "list")
+    assert sum("finished" in line for line in text.splitlines()) == 2
+    assert "10/10" in text
+
+
+def test_list_with_a_filter_shows_the_trials_it_holds_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = data(capsys, "list", "state == 'completed' and config.learning_rate < 0.01")
+    assert [trial["number"] for trial in found] == [0, 2]
+    assert "2 trials" in run(capsys, "list", "state == 'completed' and config.learning_rate < 0.01")
+    assert "no trial" in run(capsys, "list", "number > 100")
+
+
+def test_list_filters_over_all_experiments_and_names_them(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up.tell(project / "experiments" / "second", 5)
+    found = data(capsys, "list", "state == 'failed'", "--storage", "experiments")
+    assert len(found) == 3
+    assert "experiment" in run(capsys, "list", "state == 'failed'")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["list", "statee == 'failed'"], "Did you mean state"),
+        (["list", "state =="], "The filter 'state ==' cannot be read"),
+        (["list", "__import__('os')"], "cannot be read"),
+        (["list", "--storage", "nowhere"], "There is no folder nowhere"),
+        (["show", "nothing"], "There is no experiment nothing"),
+        (["show", "made-up", "77"], "has no trial '77'. Its trials: 0 to 9"),
+        (["export", "made-up", "table.xls"], "must end in .csv or .parquet"),
+        (["tensorboard", "nowhere"], "nowhere is no experiment"),
+    ],
+)
+def test_a_mistake_is_one_clear_message(
+    project: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert message in run(capsys, *words, code=2)
+
+
+def test_an_empty_storage_folder_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No experiment lies in" in run(capsys, "list", "--storage", str(tmp_path), code=2)
+
+
+def test_show_lists_the_trials_and_groups_the_errors(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = run(capsys, "show", "made-up")
+    assert "10 of 10: 6 completed, 2 stopped, 2 failed" in text
+    assert "2x ValueError: no such layer (trial 3, 8)" in text
+    assert len(data(capsys, "show", "made-up")["trials"]) == 10
+
+
+def test_show_explains_why_a_trial_was_stopped(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = run(capsys, "show", "made-up", "1")
+    for part in ("stopped by asha", "iteration 3: stop by asha. 0.9 is worse than the cutoff 0.5 of rung 3",
+                 "rung 3, score 0.9, cutoff 0.5, compared 4", "learning_rate: 0.0062468642", "█▄▁"):  # fmt: skip
+        assert part in text
+    story = data(capsys, "show", "made-up", "00001")
+    assert story["decisions"][0]["reason"] == {"rung": 3, "score": 0.9, "cutoff": 0.5, "compared": 4}
+    assert [report["iteration"] for report in story["reports"]] == [1, 2, 3]
+
+
+def test_show_gives_the_traceback_of_a_failed_trial(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = run(capsys, "show", "experiments/made-up", "3")
+    assert "ValueError: no such layer" in text
+    assert 'File "model.py", line 3' in text
+
+
+def test_best_prints_what_can_be_copied(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = run(capsys, "best", "made-up")
+    facts = data(capsys, "best", "made-up")
+    assert f"trial {facts['number']} of made-up" in text
+    assert "the best is" in text
+    assert yaml.safe_load(run(capsys, "best", "made-up", "--yaml")) == facts
+    assert facts["config"]["model"]["channels"] in (16, 32, 64)
+
+
+@pytest.mark.parametrize("rule", ["best", "last", "final"])
+def test_best_names_its_rule(project: Path, capsys: pytest.CaptureFixture[str], rule: str) -> None:
+    assert data(capsys, "best", "made-up", "--rule", rule)["rule"] == rule
+
+
+def test_json_is_strict_also_with_nan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    story = made_up.Story(tmp_path / "made-up")
+    story.whole(0, [0.5, float("nan")])
+    story.close()
+    story_data = json.loads(
+        run(capsys, "show", str(story.folder), "0", "--json"), parse_constant=lambda name: pytest.fail(name)
+    )
+    assert story_data["reports"][1]["validation/loss"] is None
+
+
+def test_export_writes_trials_or_history(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "export", "made-up", "trials.csv")
+    run(capsys, "export", "made-up", "history.csv", "--history")
+    with Path("trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["number"] for row in rows] == [str(number) for number in range(10)]
+    with Path("history.csv").open() as file:
+        assert {row["metric"] for row in csv.DictReader(file)} == {"validation/loss", "training/loss"}
+
+
+def test_help_of_these_commands_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; from raytune_suite.cli import main; main(['show', '--help']);"
+        "print(sorted({'ray', 'torch', 'pandas', 'tensorboard', 'yaml'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_viewer_makes_missing_files_and_shows_one_or_all_experiments(project: Path) -> None:
+    storage = project / "experiments"
+    assert viewer.logdir(storage / "made-up") == storage / "made-up" / "tensorboard"
+    made_up.tell(storage / "second", 3)
+    assert viewer.logdir(storage) == storage
+    assert len(list(storage.glob("*/tensorboard/*tfevents*"))) == 2
+
+
+def test_the_viewer_leaves_files_that_are_there(project: Path) -> None:
+    folder = project / "experiments" / "made-up"
+    write(folder)
+    before = sorted(folder.rglob("*tfevents*"))
+    viewer.logdir(folder)
+    assert sorted(folder.rglob("*tfevents*")) == before
+
+
+def test_the_viewer_serves_this_machine_only_and_follows_every_file(tmp_path: Path) -> None:
+    command = viewer.command(tmp_path, 1234)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert "--reload_multifile=true" in command
+
+
+def test_a_port_that_is_asked_for_and_taken_is_refused() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ExperimentError, match=f"Port {port} is in use"):
+            viewer.free_port(port)
+
+
+@pytest.mark.slow
+def test_tensorboard_prints_its_address_and_serves_there(project: Path) -> None:
+    port = viewer.free_port(None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "raytune_suite", "tensorboard", "made-up", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert process.stdout is not None
+        assert f"http://127.0.0.1:{port}/" in process.stdout.readline()
+        assert "made-up" in environment(port)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def environment(port: int) -> str:
+    """What a TensorBoard says of its data, once it answers."""
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/environment", timeout=10) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    pytest.fail("TensorBoard does not answer")
