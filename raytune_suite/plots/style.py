@@ -1,0 +1,110 @@
+"""How the pictures look: one colour a fate, quiet axes, room for every label, on light and on dark paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+# Okabe and Ito's palette: the fates can be told apart without seeing colours as most do; shapes help too.
+COLORS = {
+    "completed": "#0072b2",
+    "stopped": "#8f9aa8",
+    "running": "#009e73",
+    "interrupted": "#e69f00",
+    "failed": "#d55e00",
+}
+SYMBOLS = {
+    "completed": "circle",
+    "stopped": "circle-open",
+    "running": "triangle-right",
+    "interrupted": "diamond-open",
+    "failed": "x",
+}
+BEST = "#0072b2"
+QUIET = "rgba(128,136,150,0.75)"
+GRID = "rgba(128,136,150,0.22)"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+
+_LOG_RATIO = 50.0
+
+
+def figure(traces: Sequence[Any], *, height: int = 360, **layout: Any) -> go.Figure:
+    """A figure in the suite's style; its paper is transparent, so that a page's theme shows through."""
+    import plotly.graph_objects as go
+
+    made = go.Figure(list(traces))
+    made.update_layout(
+        template="none",
+        height=height,
+        autosize=True,
+        margin={"l": 64, "r": 20, "t": 40, "b": 52},
+        font={"family": FONT, "size": 13, "color": "#57606a"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hoverlabel={"font": {"family": FONT, "size": 12}, "align": "left"},
+        hovermode="closest",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "itemsizing": "constant"},
+        **layout,
+    )
+    made.update_xaxes(**axis_style())
+    made.update_yaxes(**axis_style())
+    return made
+
+
+def axis_style() -> dict[str, Any]:
+    """Thin lines, no zero line, ticks that never collide with the title."""
+    return {
+        "gridcolor": GRID,
+        "linecolor": GRID,
+        "zeroline": False,
+        "automargin": True,
+        "title_standoff": 10,
+        "ticks": "outside",
+        "tickcolor": GRID,
+        "ticklen": 4,
+    }
+
+
+def value_axis(values: Sequence[float]) -> dict[str, Any]:
+    """The scale for metric values: logarithmic over orders of magnitude; outliers do not squeeze the rest."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+    low, high = ordered[0], ordered[-1]
+    if low > 0 and high / low >= _LOG_RATIO:
+        # SI prefixes would turn a loss of 0.001 into "1m".
+        return {"type": "log", "exponentformat": "power", "dtick": 1 if high / low > 1000 else None}
+    lower, upper = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
+    reach = 8 * (upper - lower)
+    shown = [v for v in ordered if lower - reach <= v <= upper + reach]
+    if reach <= 0 or len(shown) == len(ordered):
+        return {}
+    room = 0.05 * (shown[-1] - shown[0])
+    return {"range": [shown[0] - room, shown[-1] + room]}
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """What to divide seconds by, and what the result is called."""
+    if seconds < 180:
+        return 1.0, "seconds"
+    return (60.0, "minutes") if seconds < 3 * 3600 else (3600.0, "hours")
+
+
+def empty(text: str, height: int = 200) -> go.Figure:
+    """A figure that says why there is nothing to see."""
+    made = figure([], height=height)
+    made.update_xaxes(visible=False)
+    made.update_yaxes(visible=False)
+    made.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+    return made
+
+
+def rank_color(rank: float) -> str:
+    """From the best (0, strong blue) to the worst trial (1, pale grey)."""
+    strong, pale = (0, 114, 178), (176, 184, 196)
+    share = min(1.0, max(0.0, rank)) ** 0.6
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(strong, pale, strict=True))
+    return f"rgba({red},{green},{blue},{0.95 - 0.55 * share:.2f})"
