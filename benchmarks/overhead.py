@@ -63,14 +63,12 @@ def _bare(system: str, trials: int, reports: int, folder: str) -> float:
         tune_config=tune.TuneConfig(
             metric="loss", mode="min", num_samples=trials, reuse_actors=system.endswith("reuse_actors")
         ),
-        run_config=tune.RunConfig(
-            stop={"training_iteration": reports}, storage_path=folder, name="bare", verbose=0
-        ),
+        run_config=tune.RunConfig(stop={"training_iteration": reports}, storage_path=folder, name="bare", verbose=0),
     ).fit()
     return time.perf_counter() - started
 
 
-def _suite(system: str, trials: int, reports: int, folder: str) -> float:
+def _suite(_: str, trials: int, reports: int, folder: str) -> float:
     from raytune_suite import Study, ray_runtime, run
 
     with ray_runtime.environment():
@@ -138,12 +136,8 @@ def main() -> None:
     scale, repeats = (10, 1) if args.quick else (1, args.repeats)
     sizes: dict[str, Any] = dict(zip(SYSTEMS, ((20, 1), (200, 1), (200, 1)), strict=True))
     tables = [
-        compare(
-            "no-op trials", "trials", {n: (max(t // scale, 4), r) for n, (t, r) in sizes.items()}, repeats
-        ),
-        compare(
-            "reports", "reports", {name: (max(50 // scale, 4), 100) for name in SYSTEMS[1:]}, repeats
-        ),
+        compare("no-op trials", "trials", {n: (max(t // scale, 4), r) for n, (t, r) in sizes.items()}, repeats),
+        compare("reports", "reports", {name: (max(50 // scale, 4), 100) for name in SYSTEMS[1:]}, repeats),
     ]
     for table in tables:
         print("\n".join(table), end="\n\n")

@@ -23,7 +23,6 @@ from raytune_suite.failures import Failure, classify
 from raytune_suite.schedulers import Scheduler
 from raytune_suite.worker import REPORT
 
-
 _GRACE_S = 1.5  # `ray job stop` kills the driver 3 s after asking it to stop
 
 
@@ -114,9 +113,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
         self._live[new.trial_id] = trial
         return trial
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune is done with a trial."""
         trial = self._live.pop(trial_id, None)
         if trial is not None:
@@ -162,8 +159,11 @@ class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
     def on_trial_result(self, controller: Any, trial: SuiteTrial, result: dict[str, Any]) -> str:
         """Journal, searcher, stoppers, then Ray's scheduler."""
         report = self._inbox.pop(trial.trial_id)
-        decider = _Decider(self, controller, trial, result)
-        return self._guarded(lambda: self.driver.report(trial.number, report, decider))
+
+        def decide(value: float) -> str:
+            return str(self.inner.on_trial_result(controller, trial, {**result, self._metric: value}))
+
+        return self._guarded(lambda: self.driver.report(trial.number, report, decide))
 
     def on_trial_complete(self, controller: Any, trial: SuiteTrial, result: dict[str, Any]) -> None:
         """See ``TrialScheduler``; a result without the metric is not shown to the scheduler."""
@@ -194,31 +194,13 @@ class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
             return str(TrialScheduler.STOP)
 
 
-class _Decider:
-    """One report's question to Ray's scheduler."""
-
-    def __init__(
-        self, adapter: SchedulerAdapter, controller: Any, trial: SuiteTrial, result: dict[str, Any]
-    ) -> None:
-        self._adapter, self._controller, self._trial, self._result = adapter, controller, trial, result
-
-    def decide(self, value: float | None) -> str:
-        result = {**self._result, self._adapter.driver.study.metric: value}
-        return str(self._adapter.inner.on_trial_result(self._controller, self._trial, result))
-
-    def explain(self, iteration: int, value: float, decision: str) -> Any:
-        return self._adapter.scheduler.explain(self._trial.trial_id, iteration, value, decision)
-
-
 class StopAdapter(Stopper):  # type: ignore[misc]
     """Ends the experiment when the driver says so, and takes the worker's report out of each result.
 
     Tune calls the stopper first, with the result that callbacks will see later; so they never see the report.
     """
 
-    def __init__(
-        self, driver: Driver, inbox: dict[str, Report], end_workers: Callable[[], None]
-    ) -> None:
+    def __init__(self, driver: Driver, inbox: dict[str, Report], end_workers: Callable[[], None]) -> None:
         self._driver, self._inbox, self._end_workers = driver, inbox, end_workers
         self._ending = False
 
@@ -226,6 +208,10 @@ class StopAdapter(Stopper):  # type: ignore[misc]
         """Never stop a single trial here."""
         self._inbox[trial_id] = result.pop(REPORT)
         return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its stopper into the state it snapshots, which the suite never reads."""
+        return {}
 
     def stop_all(self) -> bool:
         """Whether the whole study ends now; if so, first write down where its running trials stand."""

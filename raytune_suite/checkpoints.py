@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -52,9 +51,7 @@ class TrialCheckpoints:
         saved = self.all()
         return saved[-1] if saved else None
 
-    def write(
-        self, iteration: int, elapsed: float, value: float | None, save: Callable[[Path], None]
-    ) -> Saved:
+    def write(self, iteration: int, elapsed: float, value: float | None, save: Callable[[Path], None]) -> Saved:
         """Let ``save`` fill a fresh folder, put it in place, and drop what need not be kept."""
         self.folder.mkdir(parents=True, exist_ok=True)
         final = self.folder / f"{iteration:06d}"
@@ -66,7 +63,7 @@ class TrialCheckpoints:
             (draft / INFO).write_text(json.dumps(info))
             if final.exists():
                 shutil.rmtree(final)
-            os.replace(draft, final)
+            draft.replace(final)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         self.prune()

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError
 from raytune_suite.failures import Failure
 from raytune_suite.journal import Journal
-from raytune_suite.metrics import check_report
+from raytune_suite.metrics import check_report, value_of
+from raytune_suite.schedulers.core import Explanation, Scheduler
 from raytune_suite.search.core import Observation, Searcher
 from raytune_suite.seeds import trial_seed
 from raytune_suite.states import State
@@ -27,25 +28,8 @@ Report = tuple[int, dict[str, Any], float, dict[str, Any]]
 """Iteration, flat metrics (empty: the code ended), training seconds so far, facts from the worker."""
 
 
-class Explanation(Protocol):
-    """Why a scheduler decided as it did."""
-
-    by: str
-    action: str
-    reason: dict[str, Any]
-    text: str
-
-
-class Decider(Protocol):
-    """A scheduler as the driver sees it."""
-
-    def decide(self, value: float | None) -> str:
-        """CONTINUE, PAUSE or STOP, now that the trial reported ``value``; None if it was no number."""
-        ...
-
-    def explain(self, iteration: int, value: float, decision: str) -> Explanation | None:
-        """Why, if there was something to decide."""
-        ...
+Decide = Callable[[float], str]
+"""Asks Ray's scheduler about the report at hand, given the metric's value: CONTINUE, PAUSE or STOP."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +63,14 @@ class Driver:
         study: Study,
         journal: Journal,
         searcher: Searcher,
+        scheduler: Scheduler,
         stoppers: Stoppers,
         *,
         num_trials: int | None,
-        on_environment: Callable[[dict[str, Any]], None] = lambda facts: None,
+        on_environment: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.study, self.journal, self.searcher, self.stoppers = study, journal, searcher, stoppers
+        self.study, self.journal = study, journal
+        self.searcher, self.scheduler, self.stoppers = searcher, scheduler, stoppers
         self.num_trials = num_trials
         self.live: dict[int, _Live] = {}
         self.stopped: Stopped | None = None
@@ -144,7 +130,7 @@ class Driver:
 
     # -- taking reports ------------------------------------------------------------------------------------------
 
-    def report(self, number: int, report: Report, scheduler: Decider) -> str:
+    def report(self, number: int, report: Report, decide: Decide) -> str:
         """Write a report down and decide what the trial does next."""
         iteration, metrics, elapsed, facts = report
         trial = self.live.get(number)
@@ -158,11 +144,11 @@ class Driver:
         self._write("report", number=number, iteration=iteration, metrics=metrics, elapsed=elapsed)
         if not self._checked and not self._check(metrics):
             return STOP
-        value = number_of(metrics.get(self.study.metric))
+        value = value_of(metrics, self.study.metric)
         self._remember(trial, value)
         self._tell(number, trial, State.RUNNING)
         stopped = self.stoppers.report(number, iteration, value, elapsed)
-        decision = self._scheduled(number, trial, value, scheduler)
+        decision = self._scheduled(number, trial, value, decide)
         self.stopped = self.stopped or self.stoppers.study()
         if facts.get("finished") or iteration >= self.study.max_iterations:
             trial.ending = Stopped("", "", State.COMPLETED)
@@ -171,25 +157,25 @@ class Driver:
             return self._stop(number, trial, stopped)
         return decision
 
-    def _scheduled(self, number: int, trial: _Live, value: float | None, scheduler: Decider) -> str:
+    def _scheduled(self, number: int, trial: _Live, value: float | None, decide: Decide) -> str:
         if value is None:
             return CONTINUE  # no metric this time (validated every few iterations): nothing to judge by
-        decision = scheduler.decide(value if math.isfinite(value) else self._worst())
-        why = scheduler.explain(trial.iteration, value, decision)
-        protected = number == 0 and self.study.default is not None and decision == STOP
-        if protected and trial.iteration < self.study.max_iterations:
-            decision = CONTINUE
+        decision = decide(value if math.isfinite(value) else self._worst())
+        why = self.scheduler.explain(trial_id(number), trial.iteration, value, decision)
         if why is not None:
-            text = f"{why.text}; kept running, because it is the default" if protected else why.text
-            action = "continue" if protected else why.action
-            self._decision(number, trial.iteration, action, why.by, why.reason, text)
-        if decision == STOP and trial.ending is None:
-            by = why.by if why is not None else self.study.scheduler.name
+            self._explained(number, why)
+        for other, explanation in self.scheduler.others():
+            self._explained(int(other), explanation)
+        if decision == STOP:
+            by = self.scheduler.name
             trial.ending = Stopped(by, why.text if why is not None else f"stopped by {by}")
         return decision
 
+    def _explained(self, number: int, why: Explanation) -> None:
+        self._decision(number, why.iteration, why.action, why.by, why.reason, why.text)
+
     def _stop(self, number: int, trial: _Live, stopped: Stopped) -> str:
-        self._decision(number, trial.iteration, "stop", stopped.by, {"value": trial.value}, stopped.text)
+        self._decision(number, trial.iteration, "stop", stopped.by, stopped.reason, stopped.text)
         trial.ending = stopped
         return STOP
 
@@ -251,7 +237,7 @@ class Driver:
         if failure is not None:
             ending = Stopped("", f"{failure.kind}: {failure.message}", failure.state)
         else:
-            ending = trial.ending or self._cut_short()
+            ending = trial.ending or self._cut_short(number, trial)
         error = failure.as_dict() if failure is not None else None
         self._write(
             "end",
@@ -270,12 +256,16 @@ class Driver:
             self.stoppers.end(number, trial.value if ending.state.succeeded else None)
         self.stopped = self.stopped or self.stoppers.study()
 
-    def _cut_short(self) -> Stopped:
-        if self.stopped is not None and self.error is None:
-            return self.stopped
+    def _cut_short(self, number: int, trial: _Live) -> Stopped:
+        """Why a trial ends that was not told to at its last report."""
         if self.error is not None:
             return Stopped("", str(self.error).splitlines()[0], State.INTERRUPTED)
-        return Stopped(self.study.scheduler.name, f"stopped by {self.study.scheduler.name}")
+        if self.stopped is not None:
+            return self.stopped
+        why = self.scheduler.explain(trial_id(number), trial.iteration, trial.value, STOP)
+        if why is not None:
+            self._explained(number, why)
+        return Stopped(self.scheduler.name, why.text if why is not None else f"stopped by {self.scheduler.name}")
 
     def interrupt(self, text: str) -> None:
         """End the study as soon as possible; its running trials are interrupted and can be resumed."""
@@ -306,16 +296,13 @@ class Driver:
         self._environments.add(key)
         self._write("environment", id=key, facts=facts)
         try:
-            self._on_environment(facts)
+            if self._on_environment is not None:
+                self._on_environment(facts)
         except RaytuneError as error:
             self.fail(error)
 
-    def _decision(
-        self, number: int, iteration: int, action: str, by: str, reason: dict[str, Any], text: str
-    ) -> None:
-        self._write(
-            "decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text
-        )
+    def _decision(self, number: int, iteration: int, action: str, by: str, reason: dict[str, Any], text: str) -> None:
+        self._write("decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text)
 
     def _tell(self, number: int, trial: _Live, state: State) -> None:
         self.searcher.tell(Observation(number, trial.point, trial.value, trial.iteration, state))
@@ -327,8 +314,3 @@ class Driver:
 def trial_id(number: int) -> str:
     """The name of a trial everywhere: in folders, TensorBoard and Ray."""
     return f"{number:05d}"
-
-
-def number_of(value: Any) -> float | None:
-    """A metric as a float; None if it is missing or not a number (NaN is a number here)."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -29,11 +29,11 @@ def classify(error: BaseException | None, trial_dir: Path) -> Failure:
     """The failure behind an exception that Ray raised for a trial whose files lie in ``trial_dir``."""
     import ray.exceptions as ray_errors
 
-    from raytune_suite.worker import TrialFailure
+    from raytune_suite.worker import TrialError
 
     cause = getattr(error, "cause", None)
-    cause = cause if isinstance(cause, TrialFailure) else error
-    if isinstance(cause, TrialFailure):
+    cause = cause if isinstance(cause, TrialError) else error
+    if isinstance(cause, TrialError):
         return Failure(State(cause.state), cause.kind, cause.message, _shorten(cause.trace))
     if isinstance(error, ray_errors.RayActorError):
         return _lost_worker(error, trial_dir)

@@ -14,9 +14,7 @@ from raytune_suite.resources import Request
 logger = logging.getLogger("raytune_suite")
 
 
-def test(
-    settings: Mapping[str, Any], record: Record, needs: Request
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def test(settings: Mapping[str, Any], record: Record, needs: Request) -> Iterator[tuple[int, dict[str, Any]]]:
     """Evaluate the best trial and the default on held-out data; yields trial numbers and flat metrics.
 
     Each is loaded from its best checkpoint, in a worker of its own. A trainable without a ``test`` yields nothing;
@@ -72,9 +70,7 @@ def _evaluate(
     project = Path(settings["project"])
     if kind_of(resolve(settings["trainable"], project)) != "suite":
         return None
-    host = open_host(
-        settings["trainable"], project, config, trial_context(settings, trial_id, cpus, gpu)
-    )
+    host = open_host(settings["trainable"], project, config, trial_context(settings, trial_id, cpus, gpu))
     try:
         host.load(Path(checkpoint))
         return host.test()

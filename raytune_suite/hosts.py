@@ -181,9 +181,7 @@ class FunctionHost(TuneHost):
         from ray.train._internal.checkpoint_manager import _TrainingResult
         from ray.tune import Checkpoint
 
-        self.inner.load_checkpoint(
-            _TrainingResult(checkpoint=Checkpoint.from_directory(str(folder)), metrics={})
-        )
+        self.inner.load_checkpoint(_TrainingResult(checkpoint=Checkpoint.from_directory(str(folder)), metrics={}))
 
 
 def open_host(

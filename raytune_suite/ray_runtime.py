@@ -14,6 +14,7 @@ from raytune_suite.resources import Request
 SETTINGS = {
     "RAY_worker_niceness": "0",  # Ray starts workers at nice 15: anything else on the machine would starve them
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's newer output prints whatever the verbosity
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the CSV, JSON and TensorBoard loggers keep an entry per trial
@@ -43,9 +44,7 @@ def environment() -> Iterator[None]:
 
 
 @contextmanager
-def connected(
-    address: str | None, verbosity: int, num_cpus: float | None, num_gpus: float | None
-) -> Iterator[None]:
+def connected(address: str | None, verbosity: int, num_cpus: float | None, num_gpus: float | None) -> Iterator[None]:
     """A Ray to run on: this process's own if it has one, the cluster at ``address``, or a new local one."""
     import ray
 
@@ -75,7 +74,4 @@ def placement(needs: Request) -> Any:
     """Ray's form of a request."""
     from ray.tune import PlacementGroupFactory
 
-    bundle = {"CPU": needs.cpu, "GPU": needs.gpu, **needs.custom}
-    if needs.accelerator_type:
-        bundle[f"accelerator_type:{needs.accelerator_type}"] = 0.001
-    return PlacementGroupFactory([{name: amount for name, amount in bundle.items() if amount}])
+    return PlacementGroupFactory([needs.bundle()])

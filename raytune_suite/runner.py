@@ -13,15 +13,16 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from raytune_suite import __version__, environment, final, plan, progress, ray_runtime, search, stoppers
+from raytune_suite import __version__, environment, final, plan, progress, ray_runtime, schedulers, search, stoppers
 from raytune_suite.analysis import Experiment, load
+from raytune_suite.checkpoints import TrialCheckpoints
 from raytune_suite.driver import Driver
 from raytune_suite.errors import EnvironmentMismatchError, ExperimentError, RaytuneError
 from raytune_suite.journal import Journal
@@ -34,9 +35,10 @@ from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
 
 if TYPE_CHECKING:
-    from raytune_suite.schedulers import Scheduler
+    pass
 
 logger = logging.getLogger("raytune_suite")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -99,17 +101,18 @@ class _Run:
 
     def _with_ray(self) -> Results:
         made = plan.make(self.study, Cluster.of_ray())
-        searcher = search.build(self.study)
+        scheduler = schedulers.build(self.study)
         driver = Driver(
             self.study,
             self.journal,
-            searcher,
+            search.build(self.study),
+            scheduler,
             stoppers.Stoppers(self.study),
             num_trials=made.num_trials,
             on_environment=_Comparison(self.study),
         )
         record = Record(keep_reports=False)
-        view = progress.Progress(record, made.lines(), self.console, self.verbosity)
+        view = progress.Progress(record, made.lines(), self.console, self.verbosity, folder=self.folder)
         board = TensorBoardWriter(self.folder, self.study)
         for listener in (record.apply, board.apply, view.apply):
             self.journal.subscribe(listener)
@@ -157,10 +160,10 @@ class _Run:
         """Let Ray Tune run the trials; returns when all have ended or the study was stopped."""
         from ray import tune
 
-        from raytune_suite import adapters, schedulers
+        from raytune_suite import adapters
         from raytune_suite.worker import worker_class
 
-        scheduler = schedulers.build(self.study)
+        scheduler = driver.scheduler
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(made.slots, scheduler.population or 0) + 1)
         inbox: dict[str, Any] = {}
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
@@ -187,10 +190,17 @@ class _Run:
                 verbose=0,
             )
         except Exception as error:
+            logger.exception("Ray Tune's loop broke off")
             driver.fail(error)
         driver.abandon_live()
+        self._prune(scheduler.pauses)
         if self.journal.failure is None:
             self.journal.sync()
+
+    def _prune(self, kept_all: bool) -> None:
+        folders = (self.folder / "checkpoints").glob("*") if kept_all else ()
+        for folder in folders:
+            TrialCheckpoints(folder, self.study.checkpoint.keep, self.study.mode).prune()
 
     def _settings(self, *, keep_all: bool, decisions: list[int]) -> dict[str, Any]:
         """What a worker must know about the study, as plain values."""
@@ -245,6 +255,7 @@ class _Run:
         handler = logging.FileHandler(self.folder / "driver.log", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         loggers = [logging.getLogger(name) for name in ("ray", "raytune_suite")]
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
         before = [(log, list(log.handlers), log.propagate) for log in loggers]
         for log in loggers:
             log.handlers, log.propagate = [handler], False
@@ -319,7 +330,7 @@ def _signals(driver: Driver) -> Iterator[None]:
         yield
         return
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         if driver.stopping and number == signal.SIGINT:
             os._exit(130)
         driver.interrupt(signal.Signals(number).name)

@@ -33,7 +33,7 @@ POINTER = "pointer.json"
 _BUCKET_S = 0.05
 
 
-class TrialFailure(Exception):
+class TrialError(Exception):
     """What a trial's code did wrong, in words that survive the way to the driver whatever the user raised."""
 
     def __init__(self, state: str, kind: str, message: str, trace: str) -> None:
@@ -216,7 +216,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         source = TrialCheckpoints(Path(path).parent, ("all",))
         saved = next((s for s in source.all() if s.path == Path(path)), None)
         if saved is None:
-            raise TrialFailure("failed", "CheckpointMissing", f"the checkpoint {path} is gone", "")
+            raise TrialError("failed", "CheckpointMissing", f"the checkpoint {path} is gone", "")
         self._load(host, saved)
 
     def _load(self, host: Host, saved: Saved) -> None:
@@ -266,9 +266,9 @@ def trial_dir(settings: Mapping[str, Any], trial_id: str) -> Path:
     return folder
 
 
-def _failure(error: BaseException) -> TrialFailure:
-    if isinstance(error, TrialFailure):
+def _failure(error: BaseException) -> TrialError:
+    if isinstance(error, TrialError):
         return error
     state = "oom" if is_out_of_memory(error) else "failed"
     lines = traceback.format_exception(error)
-    return TrialFailure(state, type(error).__name__, str(error), "".join(lines))
+    return TrialError(state, type(error).__name__, str(error), "".join(lines))

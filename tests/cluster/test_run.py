@@ -108,9 +108,7 @@ def test_a_failed_trial_is_told_apart_and_the_others_go_on(tmp_path: Path) -> No
 def test_an_exit_code_tells_that_nothing_succeeded(tmp_path: Path) -> None:
     results = quiet(study(tmp_path, trainable="toys:Setup", num_trials=2))
     assert results.exit_code == 1
-    assert {t.error["message"] for t in results.experiment.record.trials.values() if t.error} == {
-        "no such data set"
-    }
+    assert {t.error["message"] for t in results.experiment.record.trials.values() if t.error} == {"no such data set"}
 
 
 @pytest.mark.parametrize("how", ["oom-once", "raise-once"])

@@ -1,0 +1,231 @@
+"""The course of a study, without Ray: what is written, told and decided at each call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytune_suite.driver import CONTINUE, STOP, Driver
+from raytune_suite.failures import Failure
+from raytune_suite.journal import Journal, read
+from raytune_suite.record import Record, fold
+from raytune_suite.schedulers.core import Ledger, Scheduler
+from raytune_suite.search import build
+from raytune_suite.states import State
+from raytune_suite.stoppers import Stoppers
+from raytune_suite.study import Study
+
+
+class Course:
+    """A driver on a real journal and a real searcher, with a scheduler that says what the test wants."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        base = {
+            "name": "course",
+            "trainable": "anything:Model",
+            "metric": "loss",
+            "num_trials": 3,
+            "max_iterations": 3,
+            "space": {"x": {"uniform": [0, 1]}},
+            "search": "random",
+        }
+        self.study = Study.from_dict({**base, **changes}, project=folder)
+        self.journal = Journal.create(folder / "course")
+        self.journal.append("experiment", version=1, metric=self.study.metric, mode=self.study.mode)
+        self.ledger = Ledger("test")
+        self.driver = Driver(
+            self.study,
+            self.journal,
+            build(self.study),
+            Scheduler("test", None, self.ledger, max_iterations=3),
+            Stoppers(self.study),
+            num_trials=self.study.num_trials,
+        )
+
+    def report(self, number: int, iteration: int, loss: Any, decision: str = CONTINUE, **facts: Any) -> str:
+        metrics = {} if loss is None else {"loss": loss}
+        return self.driver.report(number, (iteration, metrics, float(iteration), facts), lambda value: decision)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in read(self.journal.folder) if event["event"] == kind]
+
+    def record(self) -> Record:
+        return fold(read(self.journal.folder))
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Iterator[Course]:
+    made = Course(tmp_path)
+    yield made
+    made.journal.close()
+
+
+def failure(state: State = State.FAILED) -> Failure:
+    return Failure(state, "ValueError", "no", "trace")
+
+
+def test_a_trial_is_in_the_journal_before_it_is_given_out(course: Course) -> None:
+    new = course.driver.next_trial()
+    assert new is not None
+    event = course.events("trial")[0]
+    assert (event["number"], event["config"]) == (new.number, new.config)
+
+
+def test_a_report_is_in_the_journal_before_the_scheduler_is_asked(course: Course) -> None:
+    course.driver.next_trial()
+    seen: list[int] = []
+
+    def decide(value: float) -> str:
+        seen.append(len(course.events("report")))
+        return CONTINUE
+
+    course.driver.report(0, (1, {"loss": 0.5}, 1.0, {}), decide)
+    assert seen == [1]
+
+
+def test_exactly_num_trials_are_given_out(course: Course) -> None:
+    numbers = [course.driver.next_trial() for _ in range(5)]
+    assert [n.number if n else None for n in numbers] == [0, 1, 2, None, None]
+    assert course.driver.finished
+
+
+def test_a_trial_that_reaches_max_iterations_is_completed_whatever_the_scheduler_says(course: Course) -> None:
+    course.driver.next_trial()
+    assert [course.report(0, i, 0.5) for i in (1, 2)] == [CONTINUE, CONTINUE]
+    assert course.report(0, 3, 0.4, STOP) == STOP
+    course.driver.ended(0)
+    assert course.record().trials[0].state is State.COMPLETED
+
+
+def test_a_trial_the_scheduler_stops_says_by_whom_and_why(course: Course) -> None:
+    course.driver.next_trial()
+    course.ledger.note("00000", 1, "stop", {"cutoff": 0.1}, "0.5 is worse than 0.1")
+    assert course.report(0, 1, 0.5, STOP) == STOP
+    course.driver.ended(0)
+    trial = course.record().trials[0]
+    assert (trial.state, trial.by, trial.reason) == (State.STOPPED, "test", "0.5 is worse than 0.1")
+    assert trial.decisions[0]["reason"] == {"cutoff": 0.1}
+
+
+def test_what_a_scheduler_does_to_another_trial_is_written_under_that_trial(course: Course) -> None:
+    course.driver.next_trial()
+    course.driver.next_trial()
+    course.report(1, 1, 0.9)
+    course.ledger.note("00001", 1, "stop", {}, "worse than its bracket")
+    course.driver.ended(1)
+    assert course.record().trials[1].reason == "worse than its bracket"
+
+
+def test_a_report_without_the_metric_is_recorded_and_decides_nothing(tmp_path: Path) -> None:
+    course = Course(tmp_path)
+    course.driver.next_trial()
+    course.report(0, 1, 0.5)
+    metrics: dict[str, Any] = {"other": 1}
+    asked: list[float] = []
+
+    def decide(value: float) -> str:
+        asked.append(value)
+        return STOP
+
+    assert course.driver.report(0, (2, metrics, 2.0, {}), decide) == CONTINUE
+    assert asked == []
+    assert len(course.events("report")) == 2
+
+
+def test_nan_ends_a_trial_and_keeps_its_last_good_value_as_the_best(course: Course) -> None:
+    course.driver.next_trial()
+    course.report(0, 1, 0.5)
+    assert course.report(0, 2, math.nan) == STOP
+    course.driver.ended(0)
+    trial = course.record().trials[0]
+    assert (trial.state, trial.by) == (State.STOPPED, "nan")
+    best = trial.best()
+    assert best is not None
+    assert best.value == 0.5
+
+
+def test_the_searcher_is_told_of_reports_and_failures(course: Course) -> None:
+    for _ in range(2):
+        course.driver.next_trial()
+    course.report(0, 1, 0.5)
+    course.driver.ended(1, failure())
+    told = {o.number: (o.state, o.value) for o in course.driver.searcher.observed.values()}
+    assert told[1] == (State.FAILED, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "budget", "expected"),
+    [
+        (State.FAILED, {"failed": 0}, [False]),
+        (State.FAILED, {"failed": 2}, [True, True, False]),
+        (State.OOM, {"oom": 1}, [True, False]),
+        (State.PREEMPTED, {"preempted": "unlimited"}, [True, True, True, True]),
+        (State.TIMED_OUT, {"failed": 5}, [False]),
+    ],
+)
+def test_each_kind_of_failure_has_its_own_retry_budget(
+    tmp_path: Path, state: State, budget: dict[str, Any], expected: list[bool]
+) -> None:
+    course = Course(tmp_path, retries={"oom": 0, **budget})
+    course.driver.next_trial()
+    assert [course.driver.retry(0, failure(state)) for _ in expected] == expected
+    assert [e["attempt"] for e in course.events("retry")] == list(range(1, sum(expected) + 1))
+
+
+def test_a_trainable_that_returns_early_has_completed_and_one_that_never_reported_has_failed(course: Course) -> None:
+    course.driver.next_trial()
+    course.driver.next_trial()
+    course.report(0, 1, 0.5)
+    for number in (0, 1):
+        assert course.report(number, 1, None, finished=True) == STOP
+        course.driver.ended(number)
+    states = [t.state for t in course.record().trials.values()]
+    assert states == [State.COMPLETED, State.FAILED]
+
+
+def test_an_interrupt_writes_where_every_running_trial_stands(course: Course) -> None:
+    for _ in range(2):
+        course.driver.next_trial()
+    course.report(1, 1, 0.5)
+    course.driver.interrupt("SIGINT")
+    assert course.driver.next_trial() is None
+    course.driver.abandon_live()
+    trials = course.record().trials
+    assert [t.state for t in trials.values()] == [State.INTERRUPTED] * 2
+    assert course.report(1, 2, 0.4) == STOP  # too late: the trial has its end
+    assert len(course.events("report")) == 1
+
+
+def test_a_study_that_reaches_its_target_counts_what_still_runs_as_stopped(tmp_path: Path) -> None:
+    course = Course(tmp_path, stop={"target": 0.1})
+    for _ in range(2):
+        course.driver.next_trial()
+    course.report(1, 1, 0.5)
+    course.report(0, 1, 0.05)
+    course.driver.ended(0)
+    assert course.driver.finished
+    course.driver.abandon_live()
+    assert {t.state for t in course.record().trials.values()} == {State.STOPPED}
+
+
+def test_a_misspelt_metric_ends_the_study_at_the_first_report(tmp_path: Path) -> None:
+    course = Course(tmp_path, metric="los")
+    course.driver.next_trial()
+    assert course.report(0, 1, 0.5) == STOP
+    assert "loss" in str(course.driver.error)
+
+
+def test_an_environment_is_written_once_and_shown_once(tmp_path: Path) -> None:
+    course = Course(tmp_path)
+    shown: list[dict[str, Any]] = []
+    course.driver._on_environment = shown.append
+    for number in range(2):
+        course.driver.next_trial()
+        course.report(number, 1, 0.5, environment=("abc", {"python": "3.11"}), worker={"pid": 7, "environment": "abc"})
+    assert shown == [{"python": "3.11"}]
+    assert [e["id"] for e in course.events("environment")] == ["abc"]
+    assert [e["pid"] for e in course.events("worker")] == [7, 7]
