@@ -82,8 +82,9 @@ def _restore_object(trainable: TorchTrainable, name: str, value: Any, state: dic
     try:
         value.load_state_dict(saved)
     except (RuntimeError, ValueError, KeyError) as error:
+        why = " ".join(str(error).split()).rstrip(".")
         raise TrainableError(
-            f"the checkpoint's {name} does not fit the one that this configuration builds: {error}. "
+            f"the checkpoint's {name} does not fit the one that this configuration builds: {why}. "
             "Parameters that change the shape of the model cannot change within a trial"
         ) from error
     if not same:

@@ -1,0 +1,92 @@
+"""Every shipped trainable, and one that uses everything the base offers, keeps the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from raytune_suite.testing import TrainableContract
+from raytune_suite.trainable import Data, TorchTrainable
+from trainables.digits import DigitsCNN
+
+
+class TestDigits(TrainableContract):
+    trainable = DigitsCNN
+    config: ClassVar = {"learning_rate": 3e-3, "channels": 8, "batch_size": 128, "dropout": 0.3}
+    other_config: ClassVar = {"learning_rate": 1e-2, "channels": 16, "batch_size": 64, "optimizer": "sgd"}
+    metric = "validation/accuracy"
+
+
+class Noisy(Dataset[tuple[Tensor, Tensor]]):
+    """Samples that every generator has a hand in, so that a loader worker with a wrong seed is noticed."""
+
+    def __len__(self) -> int:
+        return 48
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        import random
+
+        import numpy as np
+
+        x = torch.full((4,), index / 48) + 0.1 * torch.randn(4)
+        x = x + 0.1 * random.random() + 0.1 * float(np.random.rand())
+        return x, x.sum(0, keepdim=True).sin()
+
+
+class Everything(TorchTrainable):
+    """Loader workers, dropout, batch norm, a schedule per batch, clipping, averaged weights, several epochs."""
+
+    max_grad_norm = 1.0
+    schedule_every = "batch"
+    epochs_per_step = 2
+
+    def build_data(self) -> Data:
+        workers = self.config["workers"]
+        kept = {"persistent_workers": True} if self.config.get("persistent") else {}
+        return Data(
+            self.loader(Noisy(), batch_size=8, shuffle=True, num_workers=workers, **kept),
+            self.loader(Noisy(), batch_size=16),
+            self.loader(torch.zeros(8, 4), torch.zeros(8, 1), batch_size=8),
+        )
+
+    def build_model(self) -> nn.Module:
+        layers = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 1)
+        return nn.Sequential(*layers)
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+
+    def build_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
+        self.averaged = torch.optim.swa_utils.AveragedModel(self.model)
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=6 * 2 * 4)
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.mse_loss(outputs, targets)
+
+    def train_epoch(self) -> dict[str, float]:
+        found = dict(super().train_epoch())
+        self.averaged.update_parameters(self.model)
+        return found
+
+
+class TestEverythingAtOnce(TrainableContract):
+    trainable = Everything
+    config: ClassVar = {"workers": 2}
+    steps = 4
+
+
+class TestEverythingWithoutWorkers(TrainableContract):
+    trainable = Everything
+    config: ClassVar = {"workers": 0}
+    steps = 3
+
+
+def test_closing_ends_even_workers_that_are_kept_between_epochs(tmp_path: Path) -> None:
+    class Kept(TestEverythingAtOnce):
+        config: ClassVar = {"workers": 2, "persistent": True}
+
+    Kept().test_closing_ends_loader_workers_and_drops_the_model(tmp_path)
