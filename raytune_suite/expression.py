@@ -130,7 +130,7 @@ def _parse(text: str) -> ast.expr:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         hint = next((hint for mark, hint in _SYNTAX_HINTS if mark in text.replace("==", "").replace("!=", "")), "")
-        raise ExpressionError(f"{text!r} is not an expression ({reason}). {hint}".rstrip()) from None
+        raise ExpressionError(f"{text!r} is not an expression. {hint or f'Python says: {reason}.'}") from None
 
 
 class _Compiler:

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the one of ``known`` that ``word`` most likely stands for; case and ``-``/``_`` do not count."""
     folded = {_fold(other): other for other in known}
-    close = difflib.get_close_matches(_fold(word), folded, 1, cutoff)
+    wanted = _fold(word)
+    close = difflib.get_close_matches(wanted, folded, 1, cutoff)
+    # minimize for min, acc for accuracy: too different in length to be close
+    close += [k for k in folded if min(len(k), len(wanted)) >= 3 and (wanted.startswith(k) or k.startswith(wanted))]
     return folded[close[0]] if close else None
 
 

@@ -596,7 +596,7 @@ WRONG_SPACES = [
     ({"choice": [1, 2, 1]}, "space.x: choice: lists a value twice, got 1. Leave one out."),
     ({"randn": [0, 0]}, "space.x: randn: sd must be greater than 0, got 0"),
     ({"uniform": [0, 1], "when": True}, "space.x: `when` must be an expression, got True. As in when: \"optimizer == 'sgd'\"."),
-    ({"uniform": [0, 1], "when": "y = 1"}, "space.x.when: 'y = 1' is not an expression (invalid syntax"),
+    ({"uniform": [0, 1], "when": "y = 1"}, "space.x.when: 'y = 1' is not an expression. Write == to compare."),
     ({"uniform": [0, 1], "when": "z == 1"}, "space.x.when: z is not a parameter or constant of the space. Known: y."),
     ({"uniform": [0, 1], "when": "yy == 1"}, "space.x.when: yy is not a parameter or constant of the space. Did you mean y?"),
     ({"uniform": [0, 1], "when": "y == a"}, "space.x.when: a is not a parameter or constant of the space. A text stands in quotes: 'a'."),

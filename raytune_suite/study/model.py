@@ -25,7 +25,7 @@ from raytune_suite.errors import Problem, RaytuneError, SpaceExhaustedError, Stu
 from raytune_suite.resolve import find_project, is_reference, resolve
 from raytune_suite.space import DeclarationError, Space, written
 from raytune_suite.study.file import read_study_file, write_yaml
-from raytune_suite.study.problems import SYNONYMS, from_pydantic, with_lines
+from raytune_suite.study.problems import from_pydantic, with_lines, without_echoes
 from raytune_suite.study.settings import (
     Checkpoint,
     EnvironmentSettings,
@@ -132,7 +132,7 @@ class Study(Settings):
             problems += from_pydantic(error, Study)
         problems += _content_problems(data)
         if problems:
-            raise StudyError(problems)
+            raise StudyError(without_echoes(problems))
 
     @classmethod
     def load(cls, path: Path | str, project: Path | str | None = None) -> Study:
@@ -247,8 +247,7 @@ def _content_problems(data: Mapping[str, Any]) -> list[Problem]:
     problems: list[Problem] = []
     search = data.get("search")
     name = search.get("name") if isinstance(search, Mapping) else getattr(search, "name", search)
-    misspelt = any(SYNONYMS.get(key) == "num_trials" for key in data)
-    if data.get("num_trials") is None and isinstance(name, str) and name != "grid" and not misspelt:
+    if data.get("num_trials") is None and isinstance(name, str) and name != "grid":
         fix = "Add num_trials: 40; only a grid knows its number."
         problems.append(Problem("num_trials", f"is required with search: {name}", None, fix))
     if isinstance(data.get("space"), Mapping):

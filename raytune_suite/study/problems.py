@@ -35,6 +35,7 @@ EXAMPLES = {
     "name": "name: digits",
     "patience": "patience: 5",
 }
+UNKNOWN_KEY = "unknown key"
 _TYPES = {
     "string_type": "must be a text",
     "int_type": "must be a whole number",
@@ -61,6 +62,17 @@ def from_pydantic(error: ValidationError, model: type[BaseModel], at: Sequence[A
             yield _unknown(str(detail["loc"][-1]), place(where), _model_at(model, detail["loc"][:-1]))
         else:
             yield _finding(dict(detail), place(where))
+
+
+def without_echoes(problems: Sequence[Problem]) -> list[Problem]:
+    """Leave out what is missing only because its key is misspelt, which is a problem of its own."""
+    meant = set()
+    for problem in problems:
+        near = re.fullmatch(r"Did you mean (\w+)\?", problem.fix)
+        if problem.rule == UNKNOWN_KEY and near is not None:
+            parent = problem.where.rpartition(".")[0]
+            meant.add(f"{parent}.{near[1]}".removeprefix("."))
+    return [p for p in problems if not (p.where in meant and p.rule.startswith("is required"))]
 
 
 def place(path: Sequence[Any]) -> str:
@@ -92,7 +104,7 @@ def _unknown(key: str, where: str, model: type[BaseModel] | None) -> Problem:
         meant = nearest(key, [*allowed, *SYNONYMS])
         meant = SYNONYMS.get(meant or "", meant)
     fix = f"Did you mean {meant}?" if meant else did_you_mean(key, allowed)
-    return Problem(where, "unknown key", None, fix)
+    return Problem(where, UNKNOWN_KEY, None, fix)
 
 
 def _finding(detail: dict[str, Any], where: str) -> Problem:
