@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -64,10 +65,22 @@ def _comparison(record: Record, winner: TrialRecord) -> Iterator[Text]:
 
 
 def _tests(winner: TrialRecord, default: TrialRecord | None) -> Iterator[Text]:
-    for name, value in (winner.test or {}).items():
-        beside = (default.test or {}).get(name) if default and default is not winner else None
-        text = f"         {_test_name(name)} {formats.number(value)}"
-        yield Text(text + (f", default {formats.number(beside)}" if beside is not None else ""))
+    """The held-out test; a share of so many samples comes with its interval."""
+    mine, theirs = winner.test or {}, (default.test or {}) if default and default is not winner else {}
+    samples = mine.get("test/samples")
+    for name, value in mine.items():
+        if name != "test/samples":
+            text = f"         {_test_name(name)} {_tested(name, value, samples)}"
+            beside = f", default {_tested(name, theirs[name], samples)}" if name in theirs else ""
+            yield Text(text + beside)
+    if samples:
+        yield Text(f"         on {formats.count(int(samples), 'held-out sample')}", "dim")
+
+
+def _tested(name: str, value: Any, samples: Any) -> str:
+    if "accuracy" in name and samples and isinstance(value, int | float) and 0 <= value <= 1:
+        return formats.share_interval(float(value), float(samples))
+    return formats.number(value)
 
 
 def _test_name(name: str) -> str:

@@ -60,7 +60,8 @@ def ended(tally: Tally, event: Event, place: int, best: bool) -> Text:
 
 def failure(trial: TrialRecord, group: ErrorGroup) -> Text:
     """The first trial that failed in some way: what, where, with which config, and the end of its traceback."""
-    where = f" on {trial.node}" if trial.node else ""
+    place = formats.node(trial.node, trial.runs[-1].ip if trial.runs else None)
+    where = f" on {place}" if place else ""
     text = Text(f"Trial {trial.number} failed{where}: {group.type}: {group.message}\n", "red")
     text.append(f"  config: {formats.config(formats.flat(trial.config))}\n", "default")
     lines = [line for line in group.traceback.rstrip().splitlines() if line.strip()]

@@ -109,7 +109,8 @@ def trial_view(experiment: Experiment, trial: TrialRecord) -> Iterator[Renderabl
     yield _line("seed", str(trial.seed))
     if trial.node:
         gpus = f", GPU {', '.join(map(str, trial.gpu_ids))}" if trial.gpu_ids else ""
-        yield _line("ran on", f"{trial.node}{gpus}, {when(trial.started_at)}")
+        where = formats.node(trial.node, trial.runs[-1].ip)
+        yield _line("ran on", f"{where}{gpus}, {when(trial.started_at)}")
     for label, line in _labelled("config", _settings(trial)):
         yield _line(label, line)
     for name, value in (trial.test or {}).items():
@@ -174,6 +175,7 @@ def story_data(experiment: Experiment, trial: TrialRecord) -> dict[str, Any]:
     return {
         **trial_data(experiment, trial),
         "node": trial.node,
+        "ip": trial.runs[-1].ip if trial.runs else None,
         "note": trial.note,
         "retries": trial.retries,
         "reports": reports,
@@ -277,7 +279,7 @@ def _best_text(experiment: Experiment) -> str:
 
 
 def _origin(trial: TrialRecord) -> str:
-    note = ", ".join(f"{name} {formats.setting(value)}" for name, value in trial.note.items())
+    note = formats.facts(trial.note)
     return f"{trial.origin or 'unknown'}{f' ({note})' if note else ''}"
 
 
@@ -313,8 +315,7 @@ def _decisions(trial: TrialRecord) -> Iterator[Text]:
         text = Text(f"iteration {decision.get('iteration')}: ")
         text.append(f"{decision.get('action')} by {decision.get('by')}", "yellow")
         text.append(f". {decision.get('text') or ''}")
-        facts = decision.get("reason") or {}
-        shown = ", ".join(f"{name} {formats.setting(value)}" for name, value in facts.items())
+        shown = formats.facts(decision.get("reason") or {})
         yield text.append(f"\n  {shown}" if shown else "", "dim")
 
 

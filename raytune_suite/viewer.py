@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from raytune_suite import journal
 from raytune_suite.analysis import find
@@ -23,14 +25,26 @@ def logdir(folder: Path) -> Path:
 
     Raises ExperimentError if there is no experiment in ``folder``.
     """
-    folders = [folder] if (folder / journal.FILE).is_file() else find(folder)
-    if not folders:
-        raise ExperimentError(f"{folder} is no experiment, and none lies in it.")
+    folders = _experiments(folder)
     for experiment in folders:
         board = experiment / FOLDER
         if not any(board.glob(f"*tfevents*{SUFFIX}")) and journal.holder(experiment) is None:
             write(experiment)
     return folder / FOLDER if folders == [folder] else folder
+
+
+def links(folder: Path, port: int) -> list[str]:
+    """Where to look: the page, the curves of the studies' metrics side by side, the table of trials."""
+    page = f"http://{HOST}:{port}/"
+    firsts = (next(journal.read(experiment), {}) for experiment in _experiments(folder))
+    tags = [*dict.fromkeys(str(event["metric"]) for event in firsts if event.get("metric")), "study/best"]
+    # TensorBoard opens the first two groups of tags by name: what the study is about is pinned above them.
+    cards = json.dumps([{"plugin": "scalars", "tag": tag} for tag in tags], separators=(",", ":"))
+    return [
+        f"TensorBoard on {page} (Ctrl-C ends it)",
+        f"  curves  {page}?smoothing=0&pinnedCards={quote(cards, safe='')}#timeseries",
+        f"  table   {page}#hparams",
+    ]
 
 
 def command(folder: Path, port: int) -> list[str]:
@@ -61,7 +75,14 @@ def free_port(wanted: int | None) -> int:
 def serve(folder: Path, port: int | None = None) -> None:
     """Become a TensorBoard that shows ``folder``; does not return."""
     shown, chosen = logdir(folder), free_port(port)
-    sys.stdout.write(f"TensorBoard on http://{HOST}:{chosen}/ (Ctrl-C ends it)\n")
+    sys.stdout.write("\n".join(links(folder, chosen)) + "\n")
     sys.stdout.flush()
     # Taking over this process leaves nobody in between: a signal to it reaches TensorBoard.
     os.execv(sys.executable, command(shown, chosen))
+
+
+def _experiments(folder: Path) -> list[Path]:
+    folders = [folder] if (folder / journal.FILE).is_file() else find(folder)
+    if not folders:
+        raise ExperimentError(f"{folder} is no experiment, and none lies in it.")
+    return folders

@@ -73,3 +73,17 @@ def test_states_are_counted_in_their_order() -> None:
     counts = {State.TIMED_OUT: 1, State.COMPLETED: 20}
     assert formats.states(counts) == "20 completed, 1 timed out"
     assert formats.numbers([1, 2, 3], 2) == "1, 2 and 1 more"
+
+
+def test_facts_write_whole_numbers_as_such() -> None:
+    assert formats.facts({"rung": 3.0, "cutoff": 0.09541}) == "rung 3, cutoff 0.0954"
+
+
+def test_a_machine_is_named_or_else_its_address_stands_for_a_long_id() -> None:
+    assert formats.node("node-a", "10.0.0.1") == "node-a"
+    assert formats.node("f" * 56, "10.0.0.1") == "10.0.0.1"
+    assert formats.node(None, None) is None
+
+
+def test_the_interval_of_a_share_stays_within_it() -> None:
+    assert formats.share_interval(1.0, 360) == "1.0 (0.989 to 1.000)"

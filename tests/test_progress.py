@@ -175,6 +175,16 @@ def test_the_summary_compares_the_winner_with_the_default_and_says_where_to_look
         assert part in text
 
 
+def test_accuracies_of_the_held_out_test_come_with_their_intervals(screen: Screen) -> None:
+    screen.story.whole(0, [0.5])
+    screen.story.whole(1, [0.3])
+    screen.story.test(0, **{"test/accuracy": 0.9, "test/samples": 100})
+    screen.story.test(1, **{"test/accuracy": 0.95, "test/samples": 100})
+    text = screen.summary()
+    assert "test/accuracy 0.95 (0.888 to 0.978), default 0.9 (0.826 to 0.945)" in text
+    assert "on 100 held-out samples" in text
+
+
 def test_a_default_that_wins_is_said_to_have_won(screen: Screen) -> None:
     screen.story.whole(0, [0.2])
     screen.story.whole(1, [0.3])

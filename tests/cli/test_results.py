@@ -176,6 +176,13 @@ def test_the_viewer_serves_this_machine_only_and_follows_every_file(tmp_path: Pa
     assert "--reload_multifile=true" in command
 
 
+def test_the_viewer_leads_to_the_metric_and_to_the_table(project: Path) -> None:
+    page, curves, table = viewer.links(project / "experiments", 1234)
+    assert "http://127.0.0.1:1234/ " in page
+    assert "%22tag%22%3A%22validation%2Floss%22" in curves
+    assert table.endswith("#hparams")
+
+
 def test_a_port_that_is_asked_for_and_taken_is_refused() -> None:
     import socket
 
