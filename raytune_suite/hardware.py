@@ -116,9 +116,7 @@ def _from_smi() -> list[Gpu]:
     except (OSError, subprocess.SubprocessError):
         return []
     rows = csv.reader(done.stdout.splitlines(), skipinitialspace=True)
-    return [
-        Gpu(int(r[0]), r[1], _mebibytes(r[2]), r[3], r[4]) for r in rows if len(r) == 5 and r[0].isdigit()
-    ]
+    return [Gpu(int(r[0]), r[1], _mebibytes(r[2]), r[3], r[4]) for r in rows if len(r) == 5 and r[0].isdigit()]
 
 
 def _mebibytes(text: str) -> int:
@@ -131,11 +129,7 @@ def _visible(gpus: list[Gpu], setting: str | None) -> list[Gpu]:
         return gpus
     chosen: list[Gpu] = []
     for entry in (part.strip() for part in setting.split(",")):
-        match = [
-            g
-            for g in gpus
-            if entry == str(g.index) or (entry.startswith("GPU-") and g.uuid.startswith(entry))
-        ]
+        match = [g for g in gpus if entry == str(g.index) or (entry.startswith("GPU-") and g.uuid.startswith(entry))]
         if not match:
             break
         chosen.append(match[0])

@@ -35,9 +35,7 @@ class Node:
         """What this machine has, in a few words."""
         parts = [f"{self.cpu:g} CPU"]
         if self.gpu:
-            parts.append(
-                f"{self.gpu:g} GPU" + (f" ({self.accelerator_type})" if self.accelerator_type else "")
-            )
+            parts.append(f"{self.gpu:g} GPU" + (f" ({self.accelerator_type})" if self.accelerator_type else ""))
         return ", ".join([*parts, *(f"{count:g} {kind}" for kind, count in self.custom.items())])
 
 

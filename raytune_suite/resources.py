@@ -101,9 +101,7 @@ def request(study: Study, cluster: Cluster, config: Mapping[str, Any] | None = N
     wanted = study.resources
     if isinstance(wanted, str):
         wanted = _computed(study, wanted, config)
-    return _checked(
-        Request(float(wanted.cpu), _gpu(wanted, cluster), dict(wanted.custom), wanted.accelerator_type)
-    )
+    return _checked(Request(float(wanted.cpu), _gpu(wanted, cluster), dict(wanted.custom), wanted.accelerator_type))
 
 
 def share(trials_per_gpu: int) -> float:
@@ -166,10 +164,7 @@ def _computed(study: Study, spec: str, config: Mapping[str, Any] | None) -> Reso
     try:
         return Resources.model_validate(answer)
     except pydantic.ValidationError as error:
-        problems = [
-            Problem(".".join(map(str, ("resources", *e["loc"]))), e["msg"], e["input"])
-            for e in error.errors()
-        ]
+        problems = [Problem(".".join(map(str, ("resources", *e["loc"]))), e["msg"], e["input"]) for e in error.errors()]
         raise StudyError(problems, source=f"resources from {spec} for {dict(config)!r}") from error
 
 
@@ -194,13 +189,9 @@ def _checked(wanted: Request) -> Request:
         whole = f"{math.floor(wanted.gpu)} or {math.ceil(wanted.gpu)}"
         raise PlanError(f"resources.gpu above 1 must be whole, got {wanted.gpu:g}: ask for {whole}")
     for kind in set(_RESERVED).intersection(wanted.custom):
-        raise PlanError(
-            f"resources.custom cannot name {kind}: Ray owns that word; use resources.{kind.lower()}"
-        )
+        raise PlanError(f"resources.custom cannot name {kind}: Ray owns that word; use resources.{kind.lower()}")
     if not wanted.bundle():
-        raise PlanError(
-            "resources ask for nothing, so any number of trials would fit: set resources.cpu to at least 1"
-        )
+        raise PlanError("resources ask for nothing, so any number of trials would fit: set resources.cpu to at least 1")
     return wanted
 
 
