@@ -48,7 +48,7 @@ def _lost_worker(error: BaseException, trial_dir: Path) -> Failure:
     text = str(error)
     if getattr(error, "preempted", False) or "node has died" in text.lower():
         return Failure(State.PREEMPTED, type(error).__name__, "the trial's node was lost")
-    if "memory" in text and "OOM" in text:
+    if "running low on memory" in text:  # the words of Ray's memory monitor
         return Failure(State.OOM, type(error).__name__, "the worker was killed for using too much memory")
     return Failure(State.FAILED, type(error).__name__, "the worker process died", _shorten(text))
 

@@ -101,7 +101,7 @@ class TuneHost:
     """A ``ray.tune.Trainable`` class; a new instance for every trial, in the same process."""
 
     def __init__(self, cls: type, config: dict[str, Any], storage: Any, trial_info: Any) -> None:
-        from ray.tune.constants import TRIAL_INFO  # type: ignore[import-untyped, unused-ignore]
+        from ray.tune.result import TRIAL_INFO
 
         self.finished = False
         self.inner = cls(config={**config, TRIAL_INFO: trial_info}, storage=storage)

@@ -56,7 +56,7 @@ def reference_to(found: object) -> str:
     module = getattr(found, "__module__", None)
     if name is None or module is None:
         raise ValueError(
-            f"a {type(found).__name__} cannot be written down. "
+            f"an object of type {type(found).__name__} cannot be written down. "
             "Give a class or function of a module as 'module:name'."
         )
     if "<" in name:

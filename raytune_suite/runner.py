@@ -101,6 +101,7 @@ class _Run:
 
     def _with_ray(self) -> Results:
         made = plan.make(self.study, Cluster.of_ray())
+        logger.info("raytune_suite %s runs %s in %s", __version__, self.study.name, self.folder)
         scheduler = schedulers.build(self.study)
         driver = Driver(
             self.study,
@@ -259,6 +260,7 @@ class _Run:
         before = [(log, list(log.handlers), log.propagate) for log in loggers]
         for log in loggers:
             log.handlers, log.propagate = [handler], False
+        logger.setLevel(logging.INFO)
         try:
             yield
         finally:

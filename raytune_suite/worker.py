@@ -31,6 +31,7 @@ from raytune_suite.watchdog import watchdog
 REPORT = "_raytune"  # the key under which a result carries a Report to the driver; it never reaches callbacks
 POINTER = "pointer.json"
 _BUCKET_S = 0.05
+_OWN_FRAMES = ("ray/util/tracing/tracing_helper.py", "raytune_suite/worker.py", "raytune_suite/hosts.py")
 
 
 class TrialError(Exception):
@@ -66,12 +67,15 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._open = False
         self._elapsed = 0.0
         self._saved: Saved | None = None
+        self._deferred: TrialError | None = None
         self._facts: dict[str, Any] = {}
 
     # -- training ------------------------------------------------------------------------------------------------
 
     def train(self) -> dict[str, Any]:
         """One iteration of the trial: its metrics for Tune, and a report for the driver."""
+        if self._deferred is not None:
+            raise self._deferred
         started = time.monotonic()
         try:
             with watchdog(self._time_left(), self._trial_dir()):
@@ -93,7 +97,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         results: list[dict[str, Any]] = []
         until = time.monotonic() + _BUCKET_S
         while True:
-            results.append(self.train())
+            try:
+                results.append(self.train())
+            except TrialError as error:
+                if not results:
+                    raise
+                self._deferred = error  # first tell what was done before it
+                return results
             if results[-1][REPORT][3].get("finished") or self._iteration in self.settings["decisions"]:
                 return results
             if time.monotonic() >= until or self._iteration >= self.settings["max_iterations"]:
@@ -270,5 +280,13 @@ def _failure(error: BaseException) -> TrialError:
     if isinstance(error, TrialError):
         return error
     state = "oom" if is_out_of_memory(error) else "failed"
-    lines = traceback.format_exception(error)
-    return TrialError(state, type(error).__name__, str(error), "".join(lines))
+    return TrialError(state, type(error).__name__, str(error), _user_trace(error))
+
+
+def _user_trace(error: BaseException) -> str:
+    """The traceback without the frames between Ray and the user's code."""
+    described = traceback.TracebackException.from_exception(error)
+    frames = [frame for frame in described.stack if not frame.filename.endswith(_OWN_FRAMES)]
+    if frames:
+        described.stack = traceback.StackSummary.from_list(frames)
+    return "".join(described.format())

@@ -285,9 +285,7 @@ def header(journal: Journal, *, trials: int = 40, seed: int = 0, **changes: Any)
     journal.append("experiment", **{**fields, **changes})
     plan = ["40 trials of at most 27 iterations", "asha: rungs 1, 3, 9", "4 slots: 1 CPU, 1 GPU each"]
     resources = {"cpu": 1, "gpu": 1}
-    journal.append(
-        "session", pid=100, host="node-a", slots=4, resources=resources, rungs=list(RUNGS), plan=plan
-    )
+    journal.append("session", pid=100, host="node-a", slots=4, resources=resources, rungs=list(RUNGS), plan=plan)
     facts = {"python": "3.12.4", "torch": "2.13.0", "cuda": "12.8", "gpu": "NVIDIA H200", "git": "1a2b3c4"}
     journal.append("environment", id="e1", facts=facts)
 
@@ -315,13 +313,13 @@ def asha_experiment(
         Simulation(journal, clock, trials, seed, failures, stop_after, workers).run()
         if stop_after == math.inf:
             journal.append("test", number=0, metrics={"test/accuracy": 0.95})
+            if trials > 2:
+                journal.append("test", number=2, metrics={"test/accuracy": 0.975})
             journal.append("close", state="finished", reason=None, exit_code=0)
     return folder
 
 
-def events_of(
-    number: int, values: list[float], *, state: str | None = "completed"
-) -> Iterator[dict[str, Any]]:
+def events_of(number: int, values: list[float], *, state: str | None = "completed") -> Iterator[dict[str, Any]]:
     """The events of one trial with these values, one an iteration; ``state=None`` leaves it running."""
     point = {**DEFAULT, "learning_rate": 10.0 ** -(1 + number % 4)}
     config = {**point, "epochs_per_step": 1}

@@ -322,5 +322,5 @@ def test_asking_for_prepared_data_that_nobody_prepared_says_what_to_write() -> N
         def build(self) -> None:
             self.array("images")
 
-    with pytest.raises(TrainableError, match=r"Forgot needs prepare_data\(cls, folder\) returning images.npy"):
+    with pytest.raises(TrainableError, match=r"Forgot needs a classmethod prepare_data\(cls, folder\)"):
         Forgot({})

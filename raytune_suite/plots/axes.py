@@ -87,9 +87,10 @@ def label(value: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """A number in four digits, anything else as JSON."""
+    """A number in four digits ("0.001", "1e-5"), anything else as JSON."""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        mantissa, letter, power = f"{value:.4g}".partition("e")
+        return f"{mantissa}e{int(power)}" if letter else mantissa
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

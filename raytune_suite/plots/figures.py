@@ -13,12 +13,12 @@ from raytune_suite.plots.importance import importance as importance_table
 from raytune_suite.plots.style import (
     BEST,
     COLORS,
-    GRID,
     QUIET,
     SYMBOLS,
     axis_style,
     empty,
     figure,
+    log_ticks,
     rank_color,
     time_unit,
     value_axis,
@@ -112,7 +112,7 @@ def curves(experiment: Experiment, metric: str | None = None) -> go.Figure:
     made.update_xaxes(title_text="iteration", rangemode="tozero", **_whole_ticks(longest))
     made.update_yaxes(title_text=table.metric, **value_axis([v for curve in drawn for v in curve.values]))
     if table.left_out:
-        _note(made, f"{table.left_out} trials with worse values are left out")
+        _note(made, f"{table.left_out} trials with worse values are left out", right=True)
     return made
 
 
@@ -133,14 +133,14 @@ def importance(experiment: Experiment, rule: Rule = "best") -> go.Figure:
         x=[s.share for s in shares],
         y=[s.name for s in shares],
         orientation="h",
-        marker={"color": BEST},
+        marker={"color": BEST, "opacity": 0.6},
         error_x={
             "type": "data",
             "symmetric": False,
             "array": [s.high - s.share for s in shares],
             "arrayminus": [s.share - s.low for s in shares],
-            "color": QUIET,
-            "thickness": 1.5,
+            "color": "#7d8590",
+            "thickness": 2,
         },
         hovertext=texts,
         hovertemplate=_HOVER,
@@ -209,7 +209,7 @@ def parallel(experiment: Experiment, rule: Rule = "best") -> go.Figure:
             for axis, place in zip(table.axes, line.places, strict=True)
         ]
         best = line is table.lines[-1]
-        style = {"color": rank_color(line.rank), "width": 3.5 if best else 1.3, "shape": "spline", "smoothing": 0.5}
+        style = {"color": rank_color(line.rank), "width": 3.5 if best else 1.3}
         traces.append(
             go.Scatter(x=list(range(len(heights) + 1)), y=[*heights, scale.unit(line.value)], mode="lines", line=style,
                        hovertext=line.text, hovertemplate=_HOVER, showlegend=False)
@@ -264,7 +264,12 @@ def _points(fate: str, rows: Sequence[tuple[float, float | None, str]]) -> Any:
         y=[row[1] for row in rows],
         mode="markers",
         name=fate,
-        marker={"color": COLORS[fate], "symbol": SYMBOLS[fate], "size": 8, "line": {"width": 1.6}},
+        marker={
+            "color": COLORS[fate],
+            "symbol": SYMBOLS[fate],
+            "size": 8,
+            "line": {"width": 1.6, "color": COLORS[fate]},
+        },
         hovertext=[row[2] for row in rows],
         hovertemplate=_HOVER,
     )
@@ -285,15 +290,14 @@ def _slice_traces(one: tables.Slice) -> list[Any]:
 
 
 def _place_axis(axis: Axis) -> dict[str, Any]:
-    style: dict[str, Any] = {"title_text": axis.name}
+    style: dict[str, Any] = {"title": {"text": axis.name, "font": {"size": 13}, "standoff": 10}}
     if not axis.ordered:
         places = list(range(len(axis.choices)))
         return {**style, "tickvals": places, "ticktext": list(axis.choices), "range": [-0.5, len(places) - 0.5]}
     if axis.log:
         low, high = math.log10(axis.lower), math.log10(axis.upper)
         room = 0.04 * (high - low)
-        return {**style, "type": "log", "range": [low - room, high + room], "exponentformat": "power",
-                "dtick": 1 if high - low > 2 else None}  # fmt: skip
+        return {**style, "type": "log", "range": [low - room, high + room], **log_ticks(axis.lower, axis.upper)}
     room = 0.04 * (axis.upper - axis.lower)
     return {**style, "range": [axis.lower - room, axis.upper + room], "nticks": 6}
 
@@ -309,8 +313,8 @@ def _curve_traces(fate: str, mine: list[tables.Curve]) -> list[Any]:
         x += [*curve.iterations, None]
         y += [*curve.values, None]
         texts += [curve.text] * (len(curve.values) + 1)
-    line = {"color": COLORS[fate], "width": 1.2, "dash": "dot" if fate == "failed" else "solid"}
-    opacity = 0.55 if fate == "stopped" else 0.85
+    line = {"color": COLORS[fate], "width": 1.4, "dash": "dot" if fate == "failed" else "solid"}
+    opacity = 0.7 if fate == "stopped" else 0.85
     ends = _points(fate, [(curve.iterations[-1], curve.values[-1], curve.text) for curve in mine])
     ends.update(legendgroup=fate)
     return [
@@ -321,20 +325,29 @@ def _curve_traces(fate: str, mine: list[tables.Curve]) -> list[Any]:
 
 
 def _parallel_axes(made: go.Figure, scales: list[Axis], some_inactive: bool) -> None:
+    shapes: list[dict[str, Any]] = []
+    # Lines run behind the labels: their ground is the paper's, which a page may set by the name.
+    style = {
+        "name": "label",
+        "showarrow": False,
+        "bgcolor": "rgba(255,255,255,0.8)",
+        "borderpad": 1,
+        "font": {"size": 11},
+    }
+    labels: list[dict[str, Any]] = []
     for place, axis in enumerate(scales):
-        made.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line={"color": QUIET, "width": 1.5})
+        shapes.append(
+            {"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "line": {"color": QUIET, "width": 1.5}}
+        )
         for height, text in axis.ticks():
-            made.add_annotation(x=place, y=height, text=text, showarrow=False, xanchor="right", xshift=-5,
-                                font={"size": 11})  # fmt: skip
+            labels.append({**style, "x": place, "y": height, "text": text, "xanchor": "right", "xshift": -5})
     if some_inactive:
-        made.add_annotation(x=-0.02, xref="paper", y=-0.14, text="inactive", showarrow=False, xanchor="left",
-                            font={"size": 11})  # fmt: skip
-        made.add_hline(y=-0.14, line={"color": GRID, "width": 1, "dash": "dot"}, layer="below")
+        labels.append({**style, "x": -0.44, "y": -0.14, "text": "inactive", "xanchor": "left"})
     names = [_wrapped(axis.name) for axis in scales]
     made.update_xaxes(tickvals=list(range(len(scales))), ticktext=names, side="top", showgrid=False, ticks="",
                       showline=False, range=[-0.45, len(scales) - 0.85])  # fmt: skip
     made.update_yaxes(visible=False, range=[-0.2 if some_inactive else -0.05, 1.06])
-    made.update_layout(margin={"l": 20, "r": 24, "t": 64, "b": 16})
+    made.update_layout(margin={"l": 20, "r": 24, "t": 64, "b": 16}, shapes=shapes, annotations=labels)
 
 
 def _wrapped(name: str) -> str:
@@ -370,9 +383,19 @@ def _mark_default(made: go.Figure, experiment: Experiment, rule: Rule) -> None:
         made.add_annotation(x=1, y=place, text=f"default {value:.4g}", **style)
 
 
-def _note(made: go.Figure, text: str) -> None:
-    made.add_annotation(x=1, y=1, xref="paper", yref="paper", xanchor="right", yanchor="bottom", yshift=4, text=text,
-                        showarrow=False, font={"size": 12})  # fmt: skip
+def _note(made: go.Figure, text: str, *, right: bool = False) -> None:
+    side: dict[str, Any] = {"x": 1, "xanchor": "right"} if right else {"x": 0, "xanchor": "left"}
+    made.add_annotation(
+        text=text,
+        y=1,
+        xref="paper",
+        yref="paper",
+        yanchor="bottom",
+        yshift=6,
+        showarrow=False,
+        font={"size": 12},
+        **side,
+    )
 
 
 def _whole_ticks(count: int) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from raytune_suite.plots.axes import number
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -46,6 +49,7 @@ def figure(traces: Sequence[Any], *, height: int = 360, **layout: Any) -> go.Fig
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"font": {"family": FONT, "size": 12}, "align": "left"},
         hovermode="closest",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": QUIET, "activecolor": BEST},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "itemsizing": "constant"},
         **layout,
     )
@@ -61,7 +65,7 @@ def axis_style() -> dict[str, Any]:
         "linecolor": GRID,
         "zeroline": False,
         "automargin": True,
-        "title_standoff": 10,
+        "title": {"standoff": 10, "font": {"size": 13}},
         "ticks": "outside",
         "tickcolor": GRID,
         "ticklen": 4,
@@ -75,8 +79,7 @@ def value_axis(values: Sequence[float]) -> dict[str, Any]:
     ordered = sorted(values)
     low, high = ordered[0], ordered[-1]
     if low > 0 and high / low >= _LOG_RATIO:
-        # SI prefixes would turn a loss of 0.001 into "1m".
-        return {"type": "log", "exponentformat": "power", "dtick": 1 if high / low > 1000 else None}
+        return {"type": "log", **log_ticks(low, high)}
     lower, upper = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
     reach = 8 * (upper - lower)
     shown = [v for v in ordered if lower - reach <= v <= upper + reach]
@@ -84,6 +87,15 @@ def value_axis(values: Sequence[float]) -> dict[str, Any]:
         return {}
     room = 0.05 * (shown[-1] - shown[0])
     return {"range": [shown[0] - room, shown[-1] + room]}
+
+
+def log_ticks(low: float, high: float) -> dict[str, Any]:
+    """Ticks at powers of ten, and between them where there are few, written as one writes them in a study file."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1,) if last - first > 3 else (1, 3) if last - first > 1 else (1, 2, 5)
+    stride = 1 + (last - first) // 8
+    ticks = [step * 10.0**power for power in range(first, last + 1, stride) for step in steps]
+    return {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
 
 
 def time_unit(seconds: float) -> tuple[float, str]:

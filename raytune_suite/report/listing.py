@@ -59,7 +59,8 @@ def _trial_row(experiment: Experiment, trial: TrialRecord, names: Sequence[str],
 
 def _td(kind: str, key: Any, text: str) -> str:
     sort = f' data-sort="{key!r}"' if isinstance(key, int | float) and math.isfinite(key) else ""
-    return f"<td{f' class={kind}' if kind else ''}{sort}>{escape(str(text))}</td>"
+    title = f' title="{escape(text)}"' if kind == "why" and text else ""
+    return f"<td{f' class={kind}' if kind else ''}{sort}{title}>{escape(str(text))}</td>"
 
 
 def study(experiment: Experiment) -> str:

@@ -105,7 +105,7 @@ def _errors(experiment: Experiment) -> str:
     groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for trial in experiment.record.trials.values():
         if trial.state.failure:
-            groups[describe_error(trial) or trial.reason or str(trial.state)].append(trial)
+            groups[describe_error(trial) or trial.reason or trial.state.replace("_", " ")].append(trial)
     if not groups:
         return ""
     parts = ['<h3 style="margin-top:18px">Failures</h3>']

@@ -97,9 +97,10 @@ def _bracket_problems(study: Study, options: HyperbandOptions) -> list[Problem]:
 def _too_few_trials(study: Study, options: HyperbandOptions) -> list[Problem]:
     total = trials_of(study)
     plans = brackets(study.max_iterations, options.reduction_factor)
-    if total is None or any(plan.stopped(share) for plan, share in _filled(plans, total)):
+    if total is None or _stops(plans, total):
         return []
-    enough = next((n for n in range(total, 10 * total + 1000) if _stops(plans, n)), None)
+    band = sum(plan.sizes[0] for plan in plans)
+    enough = next((n for n in range(total, band + 1) if _stops(plans, n)), None)
     rule = (
         f"{count(total, 'trial')} fill no bracket that halves (bracket 0 takes {plans[0].sizes[0]} and runs "
         "them to the end): no trial could ever be stopped early"

@@ -28,7 +28,7 @@ def mutations_of(study: Study, given: list[str] | Mapping[str, Any] | None) -> t
         return _given_domains(study, given, where)
     fixed = _structural(study.search_space)
     if given is None:
-        domains = {
+        domains: dict[str, Domain] = {
             p.name: p.domain
             for p in study.search_space.parameters
             if isinstance(p.domain, (Float, Normal)) and p.name not in fixed

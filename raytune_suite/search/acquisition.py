@@ -14,10 +14,11 @@ from scipy.optimize import minimize
 from scipy.special import erfcx, log_ndtr, ndtri
 
 from raytune_suite.search.encoding import Encoder
-from raytune_suite.search.gp import Kernel, Posterior
+from raytune_suite.search.gp import Posterior, Prior, fit
 
 Array = npt.NDArray[np.float64]
 
+_LABELS = Prior(noise=(math.log(0.02), 1.0))
 _LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
@@ -112,19 +113,20 @@ class Goal:
 class Success:
     """The probability that a trial gives a value, from those that did (1) and those that failed (0).
 
-    A process over the labels with the objective's length scales, kept within sensible bounds: failures repel
-    without a made-up objective value that would bend the model of the good ones.
+    A process over the labels, with length scales of its own: what makes a trial fail (memory, say) need not be
+    what makes it good. Failures repel without a made-up objective value that would bend the model of the good.
     """
 
-    def __init__(self, kernel: Kernel, features: Array, labels: Array) -> None:
-        weights = np.clip(kernel.weights[: features.shape[1]], 0.5, 10.0)
+    def __init__(self, features: Array, labels: Array, groups: npt.NDArray[np.intp]) -> None:
         self._prior = (labels.sum() + 4.0) / (len(labels) + 4.5)
-        self._posterior = Posterior(Kernel(weights, 0.15, 0.03), features, labels - self._prior)
+        self._scale = max(float(labels.std()), 0.1)
+        values = (labels - self._prior) / self._scale
+        self._posterior = Posterior(fit(features, values, groups, _LABELS), features, values)
 
     def log_probability(self, features: Array) -> Array:
         """log p(success) at rows of features."""
-        chance = self._posterior.mean(features) + self._prior
-        result: Array = log_ndtr((chance - 0.5) / 0.2)
+        chance = self._posterior.mean(features) * self._scale + self._prior
+        result: Array = log_ndtr((chance - 0.6) / 0.15)
         return result
 
 

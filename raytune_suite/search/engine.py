@@ -25,7 +25,6 @@ Array = npt.NDArray[np.float64]
 
 _BUDGET = " budget"
 """A column name that no parameter can have."""
-_FIT_ROWS = 160
 _CLOUD = 1024
 _AROUND = 512
 _POLISHED = 4
@@ -82,13 +81,7 @@ class Engine:
 
     def _fit(self, inputs: Array, values: Array) -> Kernel:
         groups = np.append(self.encoder.groups, self.encoder.groups.max() + 1)
-        if len(values) <= _FIT_ROWS:
-            return fit(inputs, values, groups)
-        ranked = np.argsort(values, kind="stable")
-        best, rest = ranked[: _FIT_ROWS // 3], ranked[_FIT_ROWS // 3 :]
-        spread = rest[np.linspace(0, len(rest) - 1, _FIT_ROWS - len(best)).astype(int)]
-        chosen = np.sort(np.concatenate([best, spread]))
-        return fit(inputs[chosen], values[chosen], groups)
+        return fit(inputs, values, groups)
 
     def _goal(self, posterior: Posterior, best: float, features: Array, history: History) -> Goal:
         pending = self.encoder.features(self.encoder.snap(history.pending))
@@ -97,7 +90,7 @@ class Engine:
         if len(history.failed):
             failed = self.encoder.features(self.encoder.snap(history.failed))
             labels = np.append(np.ones(len(features)), np.zeros(len(failed)))
-            success = Success(posterior.kernel, np.vstack([features, failed]), labels)
+            success = Success(np.vstack([features, failed]), labels, self.encoder.groups)
         return Goal(believed, best, success, np.ones(1))
 
     def _order(self, goal: Goal, pool: Array) -> tuple[Array, Array]:

@@ -73,7 +73,9 @@ def _matern(distance: Array) -> Array:
     return result
 
 
-def fit(rows: Array, values: Array, groups: npt.NDArray[np.intp], prior: Prior | None = None) -> Kernel:
+def fit(
+    rows: Array, values: Array, groups: npt.NDArray[np.intp], prior: Prior | None = None, most: int = 160
+) -> Kernel:
     """The kernel whose hyperparameters are most probable given the data.
 
     Args:
@@ -81,8 +83,10 @@ def fit(rows: Array, values: Array, groups: npt.NDArray[np.intp], prior: Prior |
         values: outputs of about unit scale, shape (n,).
         groups: for each column the index of its length scale, shape (columns,).
         prior: of the hyperparameters.
+        most: of more rows than this the lowest third and an even spread over the values of the rest are used.
     """
     prior = prior or Prior()
+    rows, values = _some(rows, values, most)
     count = int(groups.max()) + 1 if len(groups) else 0
     squares = _group_squares(rows, groups, count)
     centre, spread = prior.centre(count), prior.spread(count)
@@ -104,6 +108,16 @@ def fit(rows: Array, values: Array, groups: npt.NDArray[np.intp], prior: Prior |
     )
     theta = best.x
     return Kernel(np.exp(-theta[:count])[groups], math.exp(theta[count]), math.exp(theta[count + 1]))
+
+
+def _some(rows: Array, values: Array, most: int) -> tuple[Array, Array]:
+    if len(values) <= most:
+        return rows, values
+    ranked = np.argsort(values, kind="stable")
+    lowest, rest = ranked[: most // 3], ranked[most // 3 :]
+    spread = rest[np.linspace(0, len(rest) - 1, most - len(lowest)).astype(int)]
+    chosen = np.sort(np.concatenate([lowest, spread]))
+    return rows[chosen], values[chosen]
 
 
 def _starts(centre: Array, count: int) -> list[Array]:

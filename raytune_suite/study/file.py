@@ -22,6 +22,7 @@ _SCALARS = (
     ),
     ("null", r"~|null|Null|NULL|", "~nN\0"),
 )
+_BREAKS = "\x85\u2028\u2029\ufeff"
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,6 +38,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    """Escape the line breaks of Unicode, which a reader would fold into spaces."""
+    style = '"' if any(mark in text for mark in _BREAKS) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
 def _integer(loader: yaml.SafeLoader, node: yaml.Node) -> int:
     text = str(loader.construct_scalar(node))  # type: ignore[arg-type]
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
@@ -49,6 +56,7 @@ for _name, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(_tag, _regex, _starts)
     _Dumper.add_implicit_resolver(_tag, _regex, _starts)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$"), ["<"])
+_Dumper.add_representer(str, _text)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 

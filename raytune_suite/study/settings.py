@@ -224,7 +224,7 @@ class Retries(Settings):
 
 
 class Checkpoint(Settings):
-    """When checkpoints are written and which are kept."""
+    """How often checkpoints are written, and which of them stay."""
 
     every: NonNegativeInt = 1
     """Iterations between checkpoints; 0: none."""

@@ -41,7 +41,7 @@ class TorchTrainable(Loop):
     Attributes:
         config, context, device: What the trial was given, and the ``torch.device`` that follows from it.
         data, model, optimizer, schedule: What the ``build_`` methods returned.
-        prepared: The folder that ``prepare_data`` filled, or None.
+        prepared: The folder that ``prepare_data`` filled.
         iteration, epoch: Steps and epochs begun, from 1 within the first.
 
     Everything assigned to ``self`` that has a ``state_dict`` is part of a checkpoint, under any name.
@@ -138,7 +138,7 @@ class TorchTrainable(Loop):
             seeding.be_deterministic()
         device.start_peaks(self.device)
         try:
-            self.prepared = self.prepare(context.data_dir, self.config)
+            self._prepared = self.prepare(context.data_dir, self.config)
             seeding.seed_all(seeding.derive(context.seed, "data"))
             self.build()
         except BaseException:

@@ -46,7 +46,7 @@ class Loop(Settings):
     optimizer: Optimizer
     schedule: LRScheduler | None
     scaler: torch.amp.GradScaler
-    prepared: Path | None
+    _prepared: Path | None
     iteration: int
     epoch: int
     diverged: bool
@@ -163,10 +163,15 @@ class Loop(Settings):
         """``name.npy`` of the prepared data as a read-only memory map."""
         import numpy as np
 
-        if self.prepared is None:
-            raise self._missing("prepare_data(cls, folder)", f"{name}.npy in folder, as a classmethod")
         array: np.ndarray[Any, Any] = np.load(self.prepared / f"{name}.npy", mmap_mode="r")
         return array
+
+    @property
+    def prepared(self) -> Path:
+        """The folder that ``prepare_data`` filled; its files are shared by all trials of the machine."""
+        if self._prepared is None:
+            raise self._missing("a classmethod prepare_data(cls, folder)", "nothing but filling the folder")
+        return self._prepared
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Any]:
         """The batches of ``loader`` on the trial's device, counted for the throughput."""

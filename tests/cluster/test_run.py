@@ -117,7 +117,7 @@ def test_a_retried_trial_goes_on_from_its_checkpoint(tmp_path: Path, how: str) -
         study(
             tmp_path,
             trainable="toys:Failing",
-            space={"x": 0.5, "how": how},
+            space={"x": {"uniform": [0, 1]}, "how": how},
             num_trials=1,
             retries={"failed": 1, "oom": 1},
         )
@@ -134,7 +134,7 @@ def test_a_step_that_never_returns_is_ended_with_its_stack(tmp_path: Path, how: 
         study(
             tmp_path,
             trainable="toys:Failing",
-            space={"x": 0.5, "how": how},
+            space={"x": {"uniform": [0, 1]}, "how": how},
             num_trials=1,
             stop={"step_time": "2s"},
         )

@@ -34,7 +34,7 @@ class ExplainedBracket(_Bracket):  # type: ignore[misc]
     def waiting_for(self) -> int:
         """Return how many trials have yet to come to the rung, those not yet made included."""
         missing = 0 if self.filled() else self._n0 - len(self._all_trials)
-        return missing + sum(self._get_result_time(r) < self._cumul_r for r in self._live_trials.values())
+        return int(missing + sum(self._get_result_time(r) < self._cumul_r for r in self._live_trials.values()))
 
     def successive_halving(self, metric: str, metric_op: float) -> tuple[list[Any], list[Any]]:
         """Halve as Ray does; the protected trial stays, the last milestone is ``max_iterations``."""
@@ -143,6 +143,14 @@ class ExplainedHyperBand(HyperBandScheduler):  # type: ignore[misc]
         return int(bracket._r0) if bracket is not None and bracket.s else int(self._max_t_attr)
 
     def _process_bracket(self, tune_controller: Any, bracket: Any) -> str:
+        action = self._halve(tune_controller, bracket)
+        # A report may cover several iterations: whoever stands at the next rung already would wait for ever.
+        while bracket._halves and bracket._live_trials and bracket.cur_iter_done():
+            again = self._halve(tune_controller, bracket)
+            action = action if action == self.STOP else again
+        return action
+
+    def _halve(self, tune_controller: Any, bracket: Any) -> str:
         # Ray never takes this flag back: a trial failing after the first halving would leave others waiting.
         try:
             return str(super()._process_bracket(tune_controller, bracket))
