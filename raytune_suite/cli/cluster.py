@@ -45,6 +45,8 @@ def env(
     if as_json:
         typer.echo(json.dumps(recorded, indent=2))
         return
+    if not recorded:
+        typer.echo(f"no worker of {experiment} has reported its environment")
     for key, facts in recorded.items():
         typer.echo("\n".join([f"environment {key}", *environment.describe(facts)]))
         found = environment.compare(facts, here)
