@@ -29,7 +29,7 @@ _BOUNDS_NOISE = (math.log(1e-6), math.log(1.0))
 class Prior:
     """Normal priors of the logs: of length scales (at one group), signal variance and noise variance."""
 
-    length: tuple[float, float] = (math.log(0.5), 0.8)
+    length: tuple[float, float] = (math.log(0.3), 0.8)
     signal: tuple[float, float] = (0.0, 1.0)
     noise: tuple[float, float] = (math.log(3e-3), 1.7)
 
