@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_suite.analysis import Experiment, load
-    from raytune_suite.as_tune import as_tune
+    from raytune_suite.tune_trainable import as_tune
     from raytune_suite.errors import RaytuneError
     from raytune_suite.runner import Results, run
     from raytune_suite.states import State
@@ -40,7 +40,7 @@ _HOMES = {
     "State": "states",
     "Study": "study",
     "TorchTrainable": "trainable",
-    "as_tune": "as_tune",
+    "as_tune": "tune_trainable",
     "load": "analysis",
     "run": "runner",
 }

@@ -46,7 +46,7 @@ LAYERS = (
     "plan",
     # the user's code and what hosts it: knows nothing of the driver
     "trainable",
-    "as_tune",
+    "tune_trainable",  # ours as a ray.tune.Trainable
     "watchdog",
     "hosts",
     "worker",
@@ -88,7 +88,7 @@ LAYERS = (
 
 NEEDS_RAY = {
     *("schedulers.fifo", "schedulers.foreign", "schedulers.onray", "search.foreign"),  # what Ray ships
-    *("nodes", "as_tune", "hosts", "worker"),  # what runs on it
+    *("nodes", "tune_trainable", "hosts", "worker"),  # what runs on it
     *("ray_runtime", "failures", "adapters", "final", "runner"),  # what starts it
     *("dashboard", "jobs"),
 }
@@ -321,3 +321,9 @@ def test_importing_it_brings_in_neither_ray_nor_more_than_it_needs(module: str) 
     probe = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     assert set(shown.split()) <= allowed
+
+
+def test_a_public_name_is_never_hidden_by_a_module_of_the_same_name() -> None:
+    import raytune_suite
+
+    assert not set(raytune_suite.__all__) & set(FILES)
