@@ -107,9 +107,11 @@ def table(differences: list[Difference], left: str = "driver", right: str = "wor
 
 def describe(facts: Mapping[str, Any]) -> list[str]:
     """The facts as lines for people; packages counted, not listed."""
-    lines = [f"{'packages':<24} {len(facts.get('packages', {}))} ({str(facts.get('packages_sha256'))[:12]})"]
+    packages = f"{len(facts.get('packages', {}))} ({str(facts.get('packages_sha256'))[:12]})"
     rest = {key: value for key, value in facts.items() if key not in ("packages", "packages_sha256")}
-    return [*lines, *(f"{key:<24} {value}" for key, value in _leaves(rest))]
+    rows = [("packages", packages), *_leaves(rest)]
+    width = max(len(key) for key, _ in rows)
+    return [f"{key:<{width}}  {value}" for key, value in rows]
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -54,7 +56,7 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What deserves a second look, though nothing is wrong."""
-        return [note for note in (self._wasted(), self._cpu_torch(), self._single_wave()) if note]
+        return [note for note in (self._wasted(), self._cpu_torch(), self._single_wave(), _uv_run()) if note]
 
     def _search(self) -> str:
         trials = f"{self.study.search.name}, {self.num_trials} trial{'s' if self.num_trials != 1 else ''}"
@@ -140,6 +142,12 @@ def make(study: Study, cluster: Cluster) -> Plan:
         folder=study.folder,
         scheduler=tuple(schedulers.describe(study)),
     )
+
+
+def _uv_run(environ: Mapping[str, str] = os.environ) -> str:
+    if "UV_RUN_RECURSION_DEPTH" not in environ or environ.get("RAY_ENABLE_UV_RUN_RUNTIME_ENV") == "0":
+        return ""
+    return "under uv run Ray's workers run in an environment of uv's making: see docs/cluster.md for the way out"
 
 
 def _trials(study: Study) -> tuple[int, int | None]:

@@ -100,6 +100,16 @@ def test_a_model_that_never_learns_from_a_result_is_noted() -> None:
     assert note not in text(a_plan(LAPTOP, search="bayesian", num_trials=8))
 
 
+@pytest.mark.parametrize(("switched_off", "noted"), [(None, True), ("0", False)])
+def test_a_driver_under_uv_run_is_noted(monkeypatch: pytest.MonkeyPatch, switched_off: str | None, noted: bool) -> None:
+    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    monkeypatch.delenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", raising=False)
+    if switched_off is not None:
+        monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", switched_off)
+
+    assert ("under uv run" in text(a_plan())) is noted
+
+
 def test_an_impossible_request_is_refused() -> None:
     with pytest.raises(PlanError, match=r"3 GPU.*largest has 64 CPU, 2 GPU"):
         a_plan(GPUS, resources={"gpu": 3})
