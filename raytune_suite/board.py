@@ -122,9 +122,7 @@ class Board:
         number = event["number"]
         session = self._open[number] = _Session(run_of(number), event["time"])
         values = self._columns.values(event.get("point") or {})
-        self.files.write(
-            session.run, hparams.session_start(session.run, values, event["time"]), 0, event["time"]
-        )
+        self.files.write(session.run, hparams.session_start(values, event["time"]), 0, event["time"])
         self.files.write(session.run, markdown("trial/config", _config_text(event)), 0, event["time"])
         self._show(session)
 
@@ -214,9 +212,7 @@ class Board:
             return
         session.state, session.when = state, event["time"]
         self._show(session)
-        self.files.write(
-            session.run, markdown("trial/end", _end_text(event)), session.iteration, event["time"]
-        )
+        self.files.write(session.run, markdown("trial/end", _end_text(event)), session.iteration, event["time"])
         summary = hparams.session_end(state, event["time"])
         if summary is None:  # it can be resumed: its row stays open
             return
@@ -271,9 +267,7 @@ def _fenced(text: str, language: str) -> str:
 def _config_text(event: Event) -> str:
     config = yaml.safe_dump(event.get("config") or {}, sort_keys=False, allow_unicode=True)
     origin = event.get("origin") or "unknown"
-    return (
-        f"Trial {event['number']}, origin: {origin}, seed: {event.get('seed')}\n\n{_fenced(config, 'yaml')}"
-    )
+    return f"Trial {event['number']}, origin: {origin}, seed: {event.get('seed')}\n\n{_fenced(config, 'yaml')}"
 
 
 def _decision_text(event: Event) -> str:
@@ -284,9 +278,7 @@ def _decision_text(event: Event) -> str:
 
 def _end_text(event: Event) -> str:
     by = f" by {event['by']}" if event.get("by") else ""
-    lines = [
-        f"**{event['state']}**{by} at iteration {event.get('iteration') or 0}. {event.get('reason') or ''}"
-    ]
+    lines = [f"**{event['state']}**{by} at iteration {event.get('iteration') or 0}. {event.get('reason') or ''}"]
     error = event.get("error") or {}
     if error:
         lines += [

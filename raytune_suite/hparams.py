@@ -67,9 +67,7 @@ class Column:
 
     def info(self) -> api_pb2.HParamInfo:
         """The column's entry in the experiment summary."""
-        made = api_pb2.HParamInfo(
-            name=self.name, type=self.type, description=self.description, differs=self.differs
-        )
+        made = api_pb2.HParamInfo(name=self.name, type=self.type, description=self.description, differs=self.differs)
         shown = [value for value in map(self.value, self.values) if value is not None]
         if shown:
             made.domain_discrete.extend(shown)
@@ -130,17 +128,17 @@ def experiment(
     return _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=content))
 
 
-def session_start(
-    trial_id: str, values: Mapping[str, str | bool | float], started: float
-) -> summary_pb2.Summary:
-    """The row of a trial, shown from the moment it is written."""
-    content = plugin_data_pb2.SessionStartInfo(group_name=trial_id, start_time_secs=started)
+def session_start(values: Mapping[str, str | bool | float], started: float) -> summary_pb2.Summary:
+    """The row of a trial, shown from the moment it is written.
+
+    The row is called like its run: a name of its own would be averaged with trials of other experiments that
+    have the same number, where TensorBoard shows several.
+    """
+    content = plugin_data_pb2.SessionStartInfo(start_time_secs=started)
     for name, value in values.items():
         kind = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
         setattr(content.hparams[name], f"{kind}_value", value)
-    return _summary(
-        metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=content)
-    )
+    return _summary(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=content))
 
 
 def session_end(state: State, ended: float) -> summary_pb2.Summary | None:
@@ -149,9 +147,7 @@ def session_end(state: State, ended: float) -> summary_pb2.Summary | None:
         return None
     status = api_pb2.STATUS_SUCCESS if state.succeeded else api_pb2.STATUS_FAILURE
     content = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ended)
-    return _summary(
-        metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=content)
-    )
+    return _summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=content))
 
 
 def text(raw: Any) -> str:

@@ -227,3 +227,12 @@ def test_a_real_tensorboard_shows_fifty_rows_and_a_restored_curve_once(tmp_path:
         assert [point[1] for point in points] == [1, 2, 3, 4]
         assert points[-1][2] == pytest.approx(0.01)
         assert len(ask("scalars/scalars?tag=validation%2Floss&run=00049")) == 5
+
+
+@pytest.mark.slow
+def test_trials_of_two_experiments_with_the_same_number_are_two_rows(tmp_path: Path) -> None:
+    for name, trials in (("one", 3), ("two", 4)):
+        made_up.tell(tmp_path / name, trials)
+    with serving(tmp_path) as ask:
+        found = until(lambda: len(rows(ask)) == 7 and rows(ask))
+        assert {row["name"] for row in found} >= {"one/tensorboard/00000", "two/tensorboard/00000"}
