@@ -1,0 +1,120 @@
+"""Finding a searcher by its name."""
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytune_suite import search
+from raytune_suite.errors import StudyError
+from raytune_suite.search.bayesian import BayesianSearcher
+from raytune_suite.search.grid import GridSearcher
+from raytune_suite.search.random import RandomSearcher
+from raytune_suite.study import Study
+
+MINE = """
+from raytune_suite.search import Searcher, SearchOptions
+
+class Options(SearchOptions):
+    bias: float = 0.0
+
+class Middle(Searcher):
+    name = "middle"
+    Options = Options
+
+    def suggest(self, number, rng):
+        return self.space.from_unit([0.5 + self.options.bias])
+
+class NotASearcher:
+    pass
+"""
+
+
+def study(project: Path | None = None, **changes: Any) -> Study:
+    data = {
+        "trainable": "mine:Net",
+        "metric": "loss",
+        "mode": "max",
+        "num_trials": 4,
+        "max_iterations": 9,
+        "space": {"x": {"uniform": [0.0, 1.0], "points": 3}},
+        "search": "random",
+        "name": "door",
+        "seed": 11,
+        **changes,
+    }
+    return Study.from_dict(data, project)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "my_searchers.py").write_text(MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("bayesian", BayesianSearcher), ("grid", GridSearcher), ("random", RandomSearcher)]
+)
+def test_ours_are_found_by_name_and_get_the_study_s_settings(name: str, kind: type) -> None:
+    built = search.build(study(search=name, default={"x": 0.25}, points_to_evaluate=[{"x": 0.75}]))
+    assert type(built) is kind
+    assert (built.mode, built.seed, built.num_trials, built.max_iterations) == ("max", 11, 4, 9)
+    first, second = built.ask(0), built.ask(1)
+    assert first is not None
+    assert second is not None
+    assert (first.point, second.point) == ({"x": 0.25}, {"x": 0.75})
+
+
+def test_a_misspelt_name_gets_a_correction() -> None:
+    with pytest.raises(StudyError, match=r"search\.name.*got 'bayesan'.*Did you mean bayesian"):
+        search.build(study(search="bayesan"))
+
+
+def test_wrong_options_are_problems_of_the_check() -> None:
+    (problem,) = search.check(study(search={"name": "bayesian", "inital_points": 3}))
+    assert str(problem) == "search.inital_points: bayesian has no such option. Did you mean initial_points?"
+    assert search.check(study(search={"name": "bayesian", "initial_points": 3})) == []
+
+
+def test_a_searcher_of_the_project_is_found_by_its_reference(project: Path) -> None:
+    built = search.build(study(project, search={"name": "my_searchers:Middle", "bias": 0.25}))
+    suggestion = built.ask(0)
+    assert suggestion is not None
+    assert suggestion.point == {"x": 0.75}
+    assert suggestion.origin == "middle"
+
+
+def test_a_reference_to_something_else_is_refused(project: Path) -> None:
+    with pytest.raises(StudyError, match="not a searcher"):
+        search.build(study(project, search="my_searchers:NotASearcher"))
+    with pytest.raises(StudyError, match="my_searchers"):
+        search.build(study(project, search="my_searchers:Middel"))
+
+
+def test_a_ray_searcher_is_hosted() -> None:
+    reference = "ray.tune.search.optuna:OptunaSearch"
+    built = search.build(study(search=reference))
+    assert type(built).__name__ == "ForeignSearcher"
+    assert not built.replayable
+    assert search.learns(reference)
+    with pytest.raises(StudyError, match="OptunaSearch takes no such option"):
+        search.build(study(search={"name": reference, "samplr": 3}))
+
+
+def test_an_installed_package_registers_a_searcher_by_an_entry_point(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = EntryPoint("middle", "my_searchers:Middle", search.GROUP)
+    monkeypatch.setattr(search, "entry_points", lambda group: [entry] if group == search.GROUP else [])
+    assert search.names() == ["bayesian", "grid", "middle", "random"]
+    suggestion = search.build(study(search="middle")).ask(0)
+    assert suggestion is not None
+    assert suggestion.point == {"x": 0.5}
+
+
+def test_it_is_known_which_searchers_learn() -> None:
+    assert search.learns("bayesian")
+    assert not search.learns("random")
+    assert not search.learns("grid")
