@@ -1,0 +1,254 @@
+"""One real step of a study's trainable in a child process, before anything is started.
+
+The child hosts the trainable exactly as a worker does (:mod:`raytune_suite.hosts`), so what works here works
+there; a crash, an exit or a hang of the user's code ends the child and is told like any other error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raytune_suite.errors import Problem
+from raytune_suite.metrics import Metric, check_report
+from raytune_suite.seeds import trial_seed
+
+if TYPE_CHECKING:
+    from raytune_suite.study import Study
+
+TIMEOUT = 300.0
+_OWN = ("raytune_suite/preflight.py", "raytune_suite/hosts.py")
+_LAST_LINES = 20
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What came of the step.
+
+    Attributes:
+        config: the configuration that was tried, nested.
+        metrics: what the step reported, flat; empty if it failed.
+        setup_seconds: what importing and building the trainable took.
+        step_seconds: what the step itself took.
+        error: the traceback (or what else is known) if the step failed, else None.
+        problems: what is wrong with the study in the light of the report.
+    """
+
+    config: dict[str, Any]
+    metrics: dict[str, Metric]
+    setup_seconds: float = 0.0
+    step_seconds: float = 0.0
+    error: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the step worked and reported what the study needs."""
+        return self.error is None and not self.problems
+
+
+def try_step(study: Study, timeout: float = TIMEOUT) -> StepReport:
+    """Train one step of the default configuration (or, without one, of the first that would be drawn).
+
+    Args:
+        study: what to try.
+        timeout: seconds after which the child is killed, imports and preparing the data included.
+    """
+    config = first_config(study)
+    with tempfile.TemporaryDirectory(prefix="raytune-step-") as folder:
+        answer = _ask_child(_job(study, config, Path(folder)), Path(folder), timeout)
+    if "error" in answer:
+        return StepReport(config, {}, error=answer["error"], problems=(_failed(study, answer["error"]),))
+    metrics = answer["metrics"]
+    problems = check_report(study, metrics) if metrics else [_nothing_reported(study)]
+    problems += _too_slow(study, answer["step_seconds"])
+    return StepReport(config, metrics, answer["setup_seconds"], answer["step_seconds"], None, tuple(problems))
+
+
+def first_config(study: Study) -> dict[str, Any]:
+    """Return the configuration of trial 0: the default, completed as the searcher completes it."""
+    rng = np.random.default_rng(np.random.SeedSequence(study.seed, spawn_key=(0,)))
+    space = study.search_space
+    return space.config(space.complete(study.default or {}, rng))
+
+
+def _job(study: Study, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What the child must know, as plain values."""
+    from raytune_suite.resources import Cluster, request
+
+    needs = request(study, Cluster.local(), config)
+    return {
+        "trainable": study.trainable,
+        "project": str(study.project),
+        "folder": str(folder),
+        "config": config,
+        "seed": trial_seed(study.seed, 0),
+        "cpus": needs.cpu,
+        "gpu": needs.gpu,
+        "max_iterations": study.max_iterations,
+        "metric": study.metric,
+        "mode": study.mode,
+    }
+
+
+def _ask_child(job: dict[str, Any], folder: Path, limit: float) -> dict[str, Any]:
+    """Run the step in a process group of its own; whatever happens becomes an answer."""
+    (folder / "job.json").write_text(json.dumps(job))
+    # the same packages as here, wherever the child runs
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *(entry for entry in sys.path if entry)])
+    with (folder / "output.txt").open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "raytune_suite.preflight", str(folder)],
+            cwd=job["project"],
+            env={**os.environ, "PYTHONPATH": paths},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = child.wait(limit)
+        except subprocess.TimeoutExpired:
+            return {"error": f"the step did not end within {limit:g} s\n{_printed(folder)}".rstrip()}
+        finally:
+            _end_group(child)
+    answer = folder / "answer.json"
+    if answer.exists():
+        return dict(json.loads(answer.read_text()))
+    return {"error": f"the process {_ending(code)}\n{_printed(folder)}".rstrip()}
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and the loader workers it may have left."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        child.wait()
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code} before the step was done"
+    return f"was killed by {signal.Signals(-code).name}"
+
+
+def _printed(folder: Path) -> str:
+    lines = (folder / "output.txt").read_text(errors="replace").splitlines()
+    return "\n".join(lines[-_LAST_LINES:])
+
+
+def _failed(study: Study, error: str) -> Problem:
+    """The last line of a traceback is what people look for first."""
+    lines = [line for line in error.splitlines() if line.strip()]
+    last = lines[-1] if error.startswith("Traceback") else lines[0]
+    return Problem("trainable", f"{study.trainable} failed: {last}")
+
+
+def _nothing_reported(study: Study) -> Problem:
+    fix = f"Report at least {study.metric}."
+    return Problem("trainable", f"{study.trainable} ended without reporting a result", None, fix)
+
+
+def _too_slow(study: Study, seconds: float) -> list[Problem]:
+    limits = {"stop.step_time": study.stop.step_time, "stop.trial_time": study.stop.trial_time}
+    fix = "Give it more time, or make a step smaller."
+    return [
+        Problem(where, f"one step took {seconds:.1f} s, no trial would get past it", limit, fix)
+        for where, limit in limits.items()
+        if limit is not None and seconds > limit
+    ]
+
+
+# --- in the child
+
+
+def _child(folder: Path) -> None:
+    job = json.loads((folder / "job.json").read_text())
+    try:
+        answer = _step(job)
+    except (Exception, SystemExit) as error:
+        answer = {"error": _user_trace(error)}
+    written = folder / "answer.part"
+    written.write_text(json.dumps(answer))
+    written.replace(folder / "answer.json")
+
+
+def _step(job: Mapping[str, Any]) -> dict[str, Any]:
+    from raytune_suite.hosts import open_host
+
+    started = time.monotonic()
+    host = open_host(job["trainable"], Path(job["project"]), job["config"], _context(job), **_tune(job))
+    built = time.monotonic()
+    metrics = host.step()
+    ended = time.monotonic()
+    host.close()
+    return {"metrics": metrics, "setup_seconds": built - started, "step_seconds": ended - built}
+
+
+def _context(job: Mapping[str, Any]) -> Any:
+    from raytune_suite.trainable import Context
+
+    # prepared data goes where the workers will look for it, so that the run finds it done
+    cache = os.environ.get("RAYTUNE_DATA_DIR")
+    shared = Path(cache) if cache else Context.standalone().data_dir
+    folder = Path(job["folder"])
+    trial_dir = folder / "trial"
+    trial_dir.mkdir()
+    return Context(
+        trial_id="00000",
+        number=0,
+        seed=job["seed"],
+        trial_dir=trial_dir,
+        data_dir=shared,
+        tensorboard_dir=folder / "tensorboard",
+        cpus=job["cpus"],
+        gpu=job["gpu"],
+        max_iterations=job["max_iterations"],
+        metric=job["metric"],
+        mode=job["mode"],
+    )
+
+
+def _tune(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What Ray Tune gives its own kinds of trainables; nothing for ours, which must not import ray."""
+    from raytune_suite.hosts import kind_of
+    from raytune_suite.resolve import resolve
+
+    if kind_of(resolve(job["trainable"], job["project"])) == "suite":
+        return {}
+    from ray.train._internal.storage import StorageContext
+    from ray.tune import PlacementGroupFactory
+
+    storage = StorageContext(str(Path(job["folder"]) / "tune"), "step", trial_dir_name="00000")
+    Path(storage.trial_driver_staging_path).mkdir(parents=True, exist_ok=True)
+    needs = PlacementGroupFactory([{"CPU": job["cpus"], "GPU": job["gpu"]}])
+    names = {"experiment_name": "step", "trial_name": "00000", "trial_id": "00000", "trial_resources": needs}
+    return {"storage": storage, "trial_info": SimpleNamespace(**names)}
+
+
+def _user_trace(error: BaseException) -> str:
+    """The traceback without our own frames above the user's code."""
+    described = traceback.TracebackException.from_exception(error)
+    frames = [frame for frame in described.stack if not frame.filename.endswith(_OWN)]
+    if frames:
+        described.stack = traceback.StackSummary.from_list(frames)
+    return "".join(described.format())
+
+
+if __name__ == "__main__":
+    _child(Path(sys.argv[1]))
