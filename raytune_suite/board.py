@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from raytune_suite import hparams, journal
 from raytune_suite.eventfiles import MAX_OPEN, EventFiles, markdown, scalars
@@ -265,9 +264,9 @@ def _fenced(text: str, language: str) -> str:
 
 
 def _config_text(event: Event) -> str:
-    config = yaml.safe_dump(event.get("config") or {}, sort_keys=False, allow_unicode=True)
+    config = json.dumps(event.get("config") or {}, indent=2, ensure_ascii=False)
     origin = event.get("origin") or "unknown"
-    return f"Trial {event['number']}, origin: {origin}, seed: {event.get('seed')}\n\n{_fenced(config, 'yaml')}"
+    return f"Trial {event['number']}, origin: {origin}, seed: {event.get('seed')}\n\n{_fenced(config, 'json')}"
 
 
 def _decision_text(event: Event) -> str:

@@ -33,7 +33,7 @@ class EventFiles:
     def __init__(self, folder: Path, *, max_open: int = MAX_OPEN) -> None:
         self.folder = folder
         self._max_open = max_open
-        self._paths: dict[str, Path] = {}
+        self._names: dict[str, str] = {}
         self._open: OrderedDict[str, BinaryIO] = OrderedDict()
 
     @property
@@ -64,7 +64,7 @@ class EventFiles:
         """Delete our event file of one run; what the user wrote beside it stays."""
         if run in self._open:
             self._open.pop(run).close()
-        self._paths.pop(run, None)
+        self._names.pop(run, None)
         for path in (self.folder / run).glob(f"*tfevents*{SUFFIX}"):
             path.unlink()
 
@@ -82,43 +82,37 @@ class EventFiles:
             return self._open[run]
         while len(self._open) >= self._max_open:
             self._open.popitem(last=False)[1].close()
-        new = run not in self._paths
+        new = run not in self._names
         if new:
-            self._paths[run] = self._new_path(run)
-        self._open[run] = self._paths[run].open("ab")
+            (self.folder / run).mkdir(parents=True, exist_ok=True)
+            self._names[run] = _new_name()
+        self._open[run] = (self.folder / run / self._names[run]).open("ab")
         if new:
             self._header(run)
         return self._open[run]
-
-    def _new_path(self, run: str) -> Path:
-        (self.folder / run).mkdir(parents=True, exist_ok=True)
-        parts = (f"{int(time.time()):010d}", socket.gethostname(), os.getpid(), next(_counter))
-        name = ".".join(map(str, ("events.out.tfevents", *parts)))
-        return self.folder / run / (name + SUFFIX)
 
     def _header(self, run: str) -> None:
         """The version comes first; the first START is not taken for a restart, so the next one purges."""
         now = time.time()
         source = event_pb2.SourceMetadata(writer="raytune_suite")
-        self._append(
-            run, event_pb2.Event(wall_time=now, file_version="brain.Event:2", source_metadata=source)
-        )
+        self._append(run, event_pb2.Event(wall_time=now, file_version="brain.Event:2", source_metadata=source))
         self.purge(run, 0, now)
+
+
+def _new_name() -> str:
+    parts = (f"{int(time.time()):010d}", socket.gethostname(), os.getpid(), next(_counter))
+    return ".".join(map(str, ("events.out.tfevents", *parts))) + SUFFIX
 
 
 def scalars(values: Mapping[str, float]) -> summary_pb2.Summary:
     """One summary with a scalar for each tag."""
-    made = [
-        summary_pb2.Summary.Value(tag=tag, simple_value=_as_float32(value)) for tag, value in values.items()
-    ]
+    made = [summary_pb2.Summary.Value(tag=tag, simple_value=_as_float32(value)) for tag, value in values.items()]
     return summary_pb2.Summary(value=made)
 
 
 def markdown(tag: str, text: str) -> summary_pb2.Summary:
     """A summary the TEXT tab renders."""
-    tensor = tensor_pb2.TensorProto(
-        dtype=types_pb2.DT_STRING, string_val=[text.encode("utf-8", "backslashreplace")]
-    )
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[text.encode("utf-8", "backslashreplace")])
     return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, metadata=_TEXT, tensor=tensor)])
 
 

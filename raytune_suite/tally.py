@@ -39,7 +39,7 @@ class Tally:
         self.best: tuple[float, int, int] | None = None  # value, trial, iteration
         self._clock = clock
         self._started = clock()
-        self._done: dict[int, int] = {}  # iterations of trials in this session, for the time left
+        self._done: dict[int, int] = {}  # iterations of the trials that have not ended, for the time left
         self._ended_iterations = 0
 
     def apply(self, event: Event) -> None:
@@ -70,7 +70,7 @@ class Tally:
     def left(self) -> float | None:
         """Seconds left by the iterations done so far; None while nothing has ended or no number is set."""
         total, ended = self.record.num_trials, self.ended.total()
-        done = sum(self._done.values())
+        done = self._ended_iterations + sum(list(self._done.values()))
         if not total or not ended or not done:
             return None
         work = max(self._ended_iterations / ended, 1e-9)
@@ -99,7 +99,7 @@ class Tally:
         state = State(event["state"])
         self.running.pop(number, None)
         self.ended[state] += 1
-        self._ended_iterations += self._done.get(number, 0)
+        self._ended_iterations += self._done.pop(number, 0)
         if event.get("error"):
             self._error(number, event["error"])
         if state.failure and self.best and self.best[1] == number:  # rare: look for the next best

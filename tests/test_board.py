@@ -191,7 +191,7 @@ def test_decisions_config_and_error_can_be_read_as_text(story: made_up.Story) ->
     story.decide(0, 3, "exploit", "pbt")
     story.fail(0)
     folder = written(story)
-    assert "channels: 16" in event_reader.texts(folder, "00000", "trial/config")[0]
+    assert '"channels": 16' in event_reader.texts(folder, "00000", "trial/config")[0]
     assert "**exploit** by pbt" in event_reader.texts(folder, "00000", "trial/decisions")[0]
     assert "no such layer" in event_reader.texts(folder, "00000", "trial/end")[0]
 
