@@ -124,7 +124,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         except ProcessLookupError:
             return
         try:
-            process.wait(20)
+            process.wait(8)
         except subprocess.TimeoutExpired:
             continue
         time.sleep(1)
