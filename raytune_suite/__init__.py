@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_suite.analysis import Experiment, load
-    from raytune_suite.tune_trainable import as_tune
     from raytune_suite.errors import RaytuneError
     from raytune_suite.runner import Results, run
     from raytune_suite.states import State
     from raytune_suite.study import Study
     from raytune_suite.trainable import Context, TorchTrainable
+    from raytune_suite.tune_trainable import as_tune
 
 __version__ = "0.1.0"
 __all__ = [

@@ -15,25 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """What a look found: one line, and what may be printed below everything."""
+    """What a look found: one line, or everything that is wrong; ``below`` may be printed after all items."""
 
-    line: str
+    line: str = ""
     below: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing that was looked at: what was found, or everything that is wrong with it."""
-
-    name: str
-    found: Found
     problems: tuple[str, ...] = ()
 
 
 Look = Callable[["Study"], Found]
 
 
-def checklist(study: Study, *, step: bool = True) -> Iterator[Item]:
+def checklist(study: Study, *, step: bool = True) -> Iterator[tuple[str, Found]]:
     """Look at everything a run of ``study`` needs, cheapest first. Nothing is started but one child process.
 
     With ``step`` False the trainable is not run (and so the metric's name not looked at).
@@ -48,17 +40,17 @@ def checklist(study: Study, *, step: bool = True) -> Iterator[Item]:
     if step:
         looks["one step"] = _step
     for name, look in looks.items():
-        yield _item(name, look, study)
+        yield name, _found(look, study)
 
 
-def _item(name: str, look: Look, study: Study) -> Item:
-    """Turn what a look returns or raises into an item."""
+def _found(look: Look, study: Study) -> Found:
+    """What a look returns; what it raises is what is wrong."""
     try:
-        return Item(name, look(study))
+        return look(study)
     except StudyError as error:
-        return Item(name, Found(""), tuple(str(problem) for problem in error.problems))
+        return Found(problems=tuple(str(problem) for problem in error.problems))
     except RaytuneError as error:
-        return Item(name, Found(""), (str(error),))
+        return Found(problems=(str(error),))
 
 
 def _study(study: Study) -> Found:
@@ -103,6 +95,18 @@ def _plan(study: Study) -> Found:
 
     plan = make(study, Cluster.local())
     return Found(f"{_count(range(plan.slots), 'trial')} at once", tuple(plan.lines()))
+
+
+def _step(study: Study) -> Found:
+    from raytune_suite.preflight import try_step
+
+    report = try_step(study)
+    if not report.ok:
+        trace = tuple((report.error or "").splitlines())
+        return Found(below=trace, problems=tuple(str(problem) for problem in report.problems))
+    value = report.metrics.get(study.metric)
+    took = f"{report.setup_seconds:.1f} s to set up, {report.step_seconds:.2f} s a step"
+    return Found(f"{study.trainable}: {took}, {study.metric} = {value:.4g}")
 
 
 def _count(things: Sized, word: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +13,10 @@ from raytune_suite.cli.run import Changes
 from raytune_suite.errors import ExperimentError
 
 if TYPE_CHECKING:
-    from raytune_suite.cli.checklist import Item
+    from raytune_suite.cli.checklist import Found
 
-SCHEMA = "study.schema.json"
-"""The name the header comment of a study file points its editor to."""
+STUDY, TRAINABLE = "study.yaml", "trainable.py"  # in raytune_suite/templates
+SCHEMA = "study.schema.json"  # where the first line of a study file points an editor to
 
 
 def register(app: typer.Typer) -> None:
@@ -32,15 +32,14 @@ def init(
     ] = Path(),
 ) -> None:
     """Write a commented study file and a small trainable to start from."""
-    files = {**_templates(), SCHEMA: schema_text()}
-    if taken := [name for name in files if (directory / name).exists()]:
-        raise ExperimentError(f"{directory} already has {', '.join(taken)}: choose another folder, or move them away")
+    texts = _starters(directory)
+    if taken := [name for name in texts if (directory / name).exists()]:
+        raise ExperimentError(f"{directory} already has {', '.join(taken)}. Choose another folder.")
     directory.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
+    for name, text in texts.items():
         (directory / name).write_text(text)
         typer.echo(f"wrote {directory / name}")
-    study = next(directory / name for name in files if name.endswith(".yaml"))
-    typer.echo(f"\nNext: raytune check {study}\n      raytune run {study}")
+    typer.echo(f"\nNext: raytune check {directory / STUDY}\n      raytune run {directory / STUDY}")
 
 
 def check(
@@ -52,11 +51,11 @@ def check(
     from raytune_suite.cli.checklist import checklist
     from raytune_suite.cli.overrides import load
 
-    items = list(_shown(checklist(load(study, changes=changes or ()), step=step)))
-    if problems := sum(len(item.problems) for item in items):
+    items = [_shown(*item) for item in checklist(load(study, changes=changes or ()), step=step)]
+    if problems := sum(len(found.problems) for found in items):
         typer.secho(f"\n{problems} problem{'s' if problems > 1 else ''} to mend.", fg="red", err=True)
         raise typer.Exit(2)
-    typer.echo("\n" + "\n".join(line for item in items for line in item.found.below))
+    typer.echo("\n" + "\n".join(line for found in items for line in found.below))
     typer.echo(f"\nReady: raytune run {study}")
 
 
@@ -74,24 +73,32 @@ def schema_text() -> str:
     return json.dumps(study_schema(), indent=2) + "\n"
 
 
-def _templates() -> dict[str, str]:
-    """The files a newcomer starts from, by name."""
-    folder = files("raytune_suite") / "templates"
-    return {
-        item.name: item.read_text()
-        for item in sorted(folder.iterdir(), key=lambda item: item.name)
-        if item.is_file() and not item.name.startswith("__")
-    }
+def _starters(directory: Path) -> dict[str, str]:
+    """The files a newcomer starts from, by name; the study names its trainable from the project's folder."""
+    from raytune_suite.resolve import find_project
+
+    templates = files("raytune_suite") / "templates"
+    texts = {name: (templates / name).read_text() for name in (STUDY, TRAINABLE)}
+    place = directory.resolve().relative_to(find_project(directory / STUDY)).parts
+    if odd := [part for part in place if not part.isidentifier()]:
+        raise ExperimentError(
+            f"{directory} lies in a project (pyproject.toml or .git), where its code is imported as "
+            f"{'.'.join(place)}, and {odd[0]!r} is no name for a package. Choose another folder."
+        )
+    module = ".".join([*place, Path(TRAINABLE).stem])
+    texts[STUDY] = re.sub(r"^trainable: \w+:", f"trainable: {module}:", texts[STUDY], flags=re.M)
+    return {**texts, SCHEMA: schema_text()}
 
 
-def _shown(items: Iterable[Item]) -> Iterator[Item]:
-    """Print each item as it comes, with a mark, and pass it on."""
+def _shown(name: str, found: Found) -> Found:
+    """Print an item as soon as it is known, with a mark."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    for item in items:
-        mark, style = ("✗", "red") if item.problems else ("✓", "green")
-        for number, line in enumerate(item.problems or (item.found.line,)):
-            console.print(f"[{style}]{mark}[/] {item.name:10}" if number == 0 else " " * 12, end=" ")
-            console.print(line, markup=False)
-        yield item
+    mark, style = ("✗", "red") if found.problems else ("✓", "green")
+    for number, line in enumerate(found.problems or (found.line,)):
+        console.print(f"[{style}]{mark}[/] {name:10}" if number == 0 else " " * 12, end=" ")
+        console.print(line, markup=False)
+    for line in found.below if found.problems else ():
+        console.print(f"  {line}", markup=False, style="dim")
+    return found
