@@ -231,10 +231,19 @@ def _tune(job: Mapping[str, Any]) -> dict[str, Any]:
 
     if kind_of(resolve(job["trainable"], job["project"])) == "suite":
         return {}
+    return _tune_arguments(job)
+
+
+def _tune_arguments(job: Mapping[str, Any]) -> dict[str, Any]:
     from ray.train._internal.storage import StorageContext
     from ray.tune import PlacementGroupFactory
 
-    storage = StorageContext(str(Path(job["folder"]) / "tune"), "step", trial_dir_name="00000")
+    class LocalStorage(StorageContext):  # type: ignore[misc]
+        def _get_session_path(self) -> str:
+            # Tune asks a running Ray for this folder; one step needs no Ray
+            return str(Path(job["folder"]) / "session")
+
+    storage = LocalStorage(str(Path(job["folder"]) / "tune"), "step", trial_dir_name="00000")
     Path(storage.trial_driver_staging_path).mkdir(parents=True, exist_ok=True)
     needs = PlacementGroupFactory([{"CPU": job["cpus"], "GPU": job["gpu"]}])
     names = {"experiment_name": "step", "trial_name": "00000", "trial_id": "00000", "trial_resources": needs}
