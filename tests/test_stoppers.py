@@ -94,9 +94,7 @@ def test_an_improvement_below_min_delta_is_none_and_the_sentence_says_so() -> No
     assert found[0] == 3
     assert found[1].by == "trial_plateau"
     assert found[1].state is State.STOPPED
-    assert found[1].text == (
-        "stopped at iteration 3: no improvement of more than 0.1 on 1 (iteration 1) in 2 reports"
-    )
+    assert found[1].text == ("stopped at iteration 3: no improvement of more than 0.1 on 1 (iteration 1) in 2 reports")
 
 
 def test_small_improvements_that_add_up_to_min_delta_count() -> None:
@@ -136,9 +134,7 @@ def test_the_default_configuration_is_not_stopped_by_a_plateau_but_by_nan() -> N
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_a_value_that_is_not_finite_ends_the_trial_at_once_and_names_the_last_good_one(
-    bad: float, mode: str
-) -> None:
+def test_a_value_that_is_not_finite_ends_the_trial_at_once_and_names_the_last_good_one(bad: float, mode: str) -> None:
     found = feed(stoppers(mode=mode), [0.7, 0.5, bad])
     assert found is not None
     iteration, stopped = found
@@ -163,9 +159,7 @@ def test_a_trial_ends_when_its_own_training_time_is_used_up() -> None:
     assert rules.report(1, 1, 0.5, elapsed=89.9) is None
     stopped = rules.report(1, 2, 0.4, elapsed=91.0)
     assert stopped is not None
-    assert stopped.text == (
-        "stopped at iteration 2: trained for 1 min 31 s, its budget (trial_time) is 1 min 30 s"
-    )
+    assert stopped.text == ("stopped at iteration 2: trained for 1 min 31 s, its budget (trial_time) is 1 min 30 s")
     assert stopped.state is State.STOPPED
 
 

@@ -16,6 +16,7 @@ import pydantic
 
 from raytune_suite.errors import Problem
 from raytune_suite.nearest import nearest
+from raytune_suite.study.problems import from_pydantic
 
 if TYPE_CHECKING:
     from raytune_suite.study import Study
@@ -168,7 +169,7 @@ def read_options(model: type[Options], given: Mapping[str, Any], name: str) -> t
     try:
         options = model(**known)
     except pydantic.ValidationError as error:
-        return None, problems + [_wrong(detail) for detail in error.errors()]
+        return None, [*problems, *from_pydantic(error, model, ["scheduler"])]
     return (None if problems else options), problems
 
 
@@ -180,12 +181,6 @@ def _unknown(key: str, value: Any, allowed: Sequence[str], name: str) -> Problem
     known = f"{name} takes {', '.join(allowed)}" if allowed else f"{name} takes no options"
     fix = f"Did you mean {near}? " if near else ""
     return Problem(where, f"{name} has no option {key}", value, f"{fix}{known[0].upper()}{known[1:]}.")
-
-
-def _wrong(detail: Any) -> Problem:
-    where = ".".join(["scheduler", *(str(part) for part in detail["loc"])])
-    rule = str(detail["msg"]).removeprefix("Value error, ")
-    return Problem(where, rule[0].lower() + rule[1:], detail.get("input"))
 
 
 def protected_trial(study: Study) -> str | None:
@@ -221,5 +216,6 @@ def finite(value: Any) -> bool:
 
 
 def trials_of(study: Study) -> int | None:
-    """Return how many trials the study will have: ``num_trials``, else its grid's size; None if unknown."""
-    return study.num_trials if study.num_trials is not None else study.search_space.size()
+    """Return how many trials the study will have: ``num_trials``, less if its space has less; None if unknown."""
+    numbers = [n for n in (study.num_trials, study.search_space.size()) if n is not None]
+    return min(numbers, default=None)

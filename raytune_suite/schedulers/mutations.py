@@ -101,7 +101,7 @@ def _given_domains(study: Study, given: Mapping[str, Any], where: str) -> tuple[
             problems += [p for p in [_unusable(study, name, fixed, where)] if p]
     specs = {name: {"choice": spec} if isinstance(spec, list) else spec for name, spec in given.items()}
     try:
-        parsed = Space.parse(specs)
+        parsed = Space.parse(nested(specs))
     except StudyError as error:
         return {}, problems + [Problem(f"{where}: {p.where}", p.rule, p.value, p.fix) for p in error.problems]
     domains = {p.name: p.domain for p in parsed.parameters}
@@ -134,10 +134,10 @@ def inside(domain: Domain, value: Any) -> Any:
     """Return the nearest value of the domain, of its exact type; Ray multiplies without looking at bounds."""
     if isinstance(domain, Float):
         value = min(max(float(value), domain.lower), domain.upper)
-        return _stepped(value, domain.lower, domain.upper, domain.q) if domain.q else value
+        return domain.cast(_stepped(value, domain.lower, domain.upper, domain.q)) if domain.q else value
     if isinstance(domain, Int):
         value = min(max(round(value), domain.lower), domain.upper)
-        return int(_stepped(value, domain.lower, domain.upper, domain.q)) if domain.q > 1 else value
+        return domain.cast(round(_stepped(value, domain.lower, domain.upper, domain.q)))
     if isinstance(domain, Normal):
         return round(value / domain.q) * domain.q if domain.q else float(value)
     return value

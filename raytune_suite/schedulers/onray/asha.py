@@ -61,7 +61,7 @@ class ExplainedASHA(AsyncHyperBandScheduler):  # type: ignore[misc]
     def first_rung(self, trial_id: str) -> int:
         """Return the first iteration at which the trial can be stopped."""
         bracket = self._trial_info.get(trial_id)
-        return math.ceil(bracket._rungs[-1][0]) if bracket is not None else self._max_t
+        return math.ceil(bracket._rungs[-1][0]) if bracket is not None else int(self._max_t)
 
     def _open_rung(self, trial_id: str, iteration: int) -> tuple[int, float, float | None, int] | None:
         """Return (bracket, milestone, cutoff, number recorded) of the rung this report will enter."""

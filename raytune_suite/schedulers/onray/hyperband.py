@@ -18,6 +18,8 @@ class ExplainedBracket(_Bracket):  # type: ignore[misc]
     at the level it stands on: with few slots it degenerates to one or two trials.
     """
 
+    _cumul_r: float
+
     def __init__(self, ledger: Ledger, s: int, **kwargs: Any) -> None:
         super().__init__(s=s, **kwargs)
         self.s, self._ledger = s, ledger
@@ -48,7 +50,7 @@ class ExplainedBracket(_Bracket):  # type: ignore[misc]
         self._explain(metric, rung, ranked, len(ranked) - len(bad) - len(spared), spared)
         return good, bad
 
-    def _explain(self, metric: str, rung: int, ranked: list[Any], kept: int, spared: list[Any]) -> None:
+    def _explain(self, metric: str, rung: float, ranked: list[Any], kept: int, spared: list[Any]) -> None:
         cutoff = self._live_trials[ranked[kept - 1]][metric] if kept else None
         for place, trial in enumerate(ranked, start=1):
             result = self._live_trials[trial]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,8 @@ class _Explained(PopulationBasedTraining):  # type: ignore[misc]
         moment = int(self._trial_state[trial].last_train_time)
         seeds = stream(self._study.seed, MUTATIONS, trial.trial_id, moment)
         self._rng = np.random.default_rng(seeds.spawn(1)[0])
-        with global_state(seeds):
+        # PB2 fits on little data, and scikit-learn and scipy warn of it: nothing a user could act on.
+        with global_state(seeds), warnings.catch_warnings(action="ignore"):
             super()._checkpoint_or_exploit(trial, tune_controller, upper, lower)
 
     def _quantiles(self) -> tuple[list[Any], list[Any]]:
