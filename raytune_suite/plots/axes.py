@@ -52,6 +52,8 @@ class Axis:
         """Some places between 0 and 1 with their labels."""
         if self.choices:
             return [(self.unit(choice) or 0.0, choice) for choice in self.choices]
+        if self.lower == self.upper:
+            return [(0.5, number(self.lower))]
         if not self.log:
             steps = (0.0, 0.25, 0.5, 0.75, 1.0)
             return [(s, number(self.lower + s * (self.upper - self.lower))) for s in steps]

@@ -13,6 +13,8 @@ from raytune_suite.plots.importance import importance as importance_table
 from raytune_suite.plots.style import (
     BEST,
     COLORS,
+    ON_BAR,
+    PAPER,
     QUIET,
     SYMBOLS,
     axis_style,
@@ -50,7 +52,7 @@ def best_over_trials(experiment: Experiment, rule: Rule = "best") -> go.Figure:
     traces.insert(0, go.Scatter(x=x, y=y, mode="lines", line=line, name="best so far", hoverinfo="skip"))
     made = figure([trace for trace in traces if len(trace.x)])
     _mark_failed(made, [(row.number, row.text) for row in rows if row.fate == "failed"])
-    made.update_xaxes(title_text="trial", rangemode="tozero", **_whole_ticks(len(rows)))
+    made.update_xaxes(title_text="trial", range=[-0.5, len(rows) - 0.5], **_whole_ticks(len(rows)))
     made.update_yaxes(title_text=experiment.record.metric, **value_axis(values))
     _mark_default(made, experiment, rule)
     return made
@@ -74,7 +76,7 @@ def best_over_time(experiment: Experiment) -> go.Figure:
                 y=[*(row.value for row in rows), rows[-1].value],
                 mode="lines+markers",
                 line={"color": BEST, "width": 2, "shape": "hv"},
-                marker={"size": [*([5] * len(rows)), 0]},
+                marker={"size": [*([5] * len(rows)), 0], "line": {"width": 0}},
                 hovertext=[*texts, "now"],
                 hovertemplate=_HOVER,
                 showlegend=False,
@@ -106,9 +108,9 @@ def curves(experiment: Experiment, metric: str | None = None) -> go.Figure:
                        hoverinfo="skip")
         )  # fmt: skip
     made = figure(traces, height=440)
-    for rung in table.rungs:
-        made.add_vline(x=rung, line={"color": QUIET, "width": 1, "dash": "dot"})
     longest = max(curve.iterations[-1] for curve in drawn)
+    for rung in (r for r in table.rungs if r <= longest):
+        made.add_vline(x=rung, line={"color": QUIET, "width": 1, "dash": "dot"})
     made.update_xaxes(title_text="iteration", rangemode="tozero", **_whole_ticks(longest))
     made.update_yaxes(title_text=table.metric, **value_axis([v for curve in drawn for v in curve.values]))
     if table.left_out:
@@ -122,7 +124,7 @@ def importance(experiment: Experiment, rule: Rule = "best") -> go.Figure:
 
     table = importance_table(experiment, rule)
     if not table.shares:
-        return empty(f"{table.trials} trials with a value are too few to weigh parameters.")
+        return empty(f"Trials with a value: {table.trials}. That is too few to weigh parameters.")
     shares = table.shares[:20][::-1]
     texts = [
         f"<b>{s.name}</b><br>{s.share:.0%} ({s.low:.0%} to {s.high:.0%} over resampled trials)"
@@ -173,7 +175,7 @@ def slices(experiment: Experiment, rule: Rule = "best", *, columns: int = 3) -> 
             trace.update(showlegend=trace.name not in named, legendgroup=trace.name)
             named.add(trace.name)
             made.add_trace(trace, row=row, col=column)
-        made.update_xaxes(**axis_style(), **_place_axis(one.axis), row=row, col=column)
+        made.update_xaxes(**{**axis_style(), **_place_axis(one.axis)}, row=row, col=column)
         if column == 1:
             made.update_yaxes(title_text=experiment.record.metric, row=row, col=column)
     return made
@@ -209,13 +211,15 @@ def parallel(experiment: Experiment, rule: Rule = "best") -> go.Figure:
             for axis, place in zip(table.axes, line.places, strict=True)
         ]
         best = line is table.lines[-1]
-        style = {"color": rank_color(line.rank), "width": 3.5 if best else 1.3}
+        style = {"color": rank_color(line.rank, len(table.lines)), "width": 3.5 if best else 1.3}
         traces.append(
             go.Scatter(x=list(range(len(heights) + 1)), y=[*heights, scale.unit(line.value)], mode="lines", line=style,
                        hovertext=line.text, hovertemplate=_HOVER, showlegend=False)
         )  # fmt: skip
     made = figure(traces, height=480)
     _parallel_axes(made, [*table.axes, scale], any(None in line.places for line in table.lines))
+    if table.left_out:
+        _note(made, f"{table.left_out} trials with worse values are left out", right=True)
     return made
 
 
@@ -238,13 +242,13 @@ def timeline(experiment: Experiment) -> go.Figure:
                 y=[bar.lane for bar in mine],
                 orientation="h",
                 name=fate,
-                marker={"color": COLORS[fate], "line": {"color": "rgba(255,255,255,0.85)", "width": 1}},
+                marker={"color": COLORS[fate], "line": {"color": "rgba(0,0,0,0.3)", "width": 1}},
                 text=[str(bar.number) for bar in mine],
                 textposition="inside",
                 insidetextanchor="middle",
                 textangle=0,
-                constraintext="none",
-                textfont={"color": "white", "size": 11},
+                constraintext="inside",
+                textfont={"color": ON_BAR, "size": 11},
                 hovertext=[bar.text for bar in mine],
                 hovertemplate=_HOVER,
             )
@@ -330,7 +334,7 @@ def _parallel_axes(made: go.Figure, scales: list[Axis], some_inactive: bool) -> 
     style = {
         "name": "label",
         "showarrow": False,
-        "bgcolor": "rgba(255,255,255,0.8)",
+        "bgcolor": PAPER,
         "borderpad": 1,
         "font": {"size": 11},
     }

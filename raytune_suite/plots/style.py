@@ -27,6 +27,20 @@ SYMBOLS = {
     "failed": "x",
 }
 BEST = "#0072b2"
+INK = "#57606a"
+ON_BAR = "#fffffe"
+PAPER = "rgba(255,255,255,0.8)"
+# On dark paper each colour is written as another one; the report's script swaps them in the figures' text.
+DARK = {
+    "#0072b2": "#58b1e6",
+    "#8f9aa8": "#98a4b3",
+    "#009e73": "#2fbf93",
+    "#e69f00": "#f0b94a",
+    "#d55e00": "#ff7f3f",
+    INK: "#9ba5b1",
+    ON_BAR: "#0d1116",
+    PAPER: "rgba(27,31,36,0.8)",
+}
 QUIET = "rgba(128,136,150,0.75)"
 GRID = "rgba(128,136,150,0.22)"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
@@ -44,7 +58,7 @@ def figure(traces: Sequence[Any], *, height: int = 360, **layout: Any) -> go.Fig
         height=height,
         autosize=True,
         margin={"l": 64, "r": 20, "t": 40, "b": 52},
-        font={"family": FONT, "size": 13, "color": "#57606a"},
+        font={"family": FONT, "size": 13, "color": INK},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"font": {"family": FONT, "size": 12}, "align": "left"},
@@ -78,6 +92,9 @@ def value_axis(values: Sequence[float]) -> dict[str, Any]:
         return {}
     ordered = sorted(values)
     low, high = ordered[0], ordered[-1]
+    if low == high:
+        room = 0.1 * abs(low) or 1.0
+        return {"range": [low - room, high + room]}
     if low > 0 and high / low >= _LOG_RATIO:
         return {"type": "log", **log_ticks(low, high)}
     lower, upper = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
@@ -114,9 +131,10 @@ def empty(text: str, height: int = 200) -> go.Figure:
     return made
 
 
-def rank_color(rank: float) -> str:
-    """From the best (0, strong blue) to the worst trial (1, pale grey)."""
-    strong, pale = (0, 114, 178), (176, 184, 196)
+def rank_color(rank: float, lines: int) -> str:
+    """From the best (0, strong blue) to the worst trial (1, pale grey, the fainter the more lines there are)."""
+    strong, pale = (0, 114, 178), (160, 170, 184)
     share = min(1.0, max(0.0, rank)) ** 0.6
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(strong, pale, strict=True))
-    return f"rgba({red},{green},{blue},{0.95 - 0.55 * share:.2f})"
+    faint = 0.55 if lines <= 60 else 0.78
+    return f"rgba({red},{green},{blue},{0.95 - faint * share:.2f})"

@@ -132,17 +132,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Parallel:
-    """Axes and the lines across them, the best line last; ``left_out`` trials had no value."""
+    """Axes and the lines across them, the best line last; ``left_out`` trials have worse values."""
 
     axes: list[Axis]
     lines: list[Line]
     left_out: int
 
 
-def parallel(experiment: Experiment, rule: Rule = "best") -> Parallel:
-    """Every trial with a value as a line over the parameters."""
+def parallel(experiment: Experiment, rule: Rule = "best", *, limit: int = 400) -> Parallel:
+    """The best ``limit`` trials as lines over the parameters."""
     scales = axes(experiment)
-    ranked = experiment.ranked(rule)
+    every = experiment.ranked(rule)
+    ranked = every[:limit]
     lines = [
         Line(
             trial.number,
@@ -154,7 +155,7 @@ def parallel(experiment: Experiment, rule: Rule = "best") -> Parallel:
         )
         for place, trial in enumerate(ranked)
     ]
-    return Parallel(scales, lines[::-1], len(experiment.record.trials) - len(ranked))
+    return Parallel(scales, lines[::-1], len(every) - len(ranked))
 
 
 @dataclass(frozen=True)

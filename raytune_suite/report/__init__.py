@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from raytune_suite.analysis import Experiment
 from raytune_suite.plots import figures, tables
+from raytune_suite.plots.style import DARK
 from raytune_suite.report.listing import study, trials
 from raytune_suite.report.summary import subtitle, summary
 from raytune_suite.report.words import when
@@ -50,6 +51,7 @@ def html(experiment: Experiment) -> str:
         "sections": "\n".join(f'<section id="{k}"><h2>{t}</h2>{body}</section>' for k, t, body in sections),
         "footer": _footer(experiment),
         "figures": _embedded(drawn),
+        "dark": json.dumps(DARK),
         "plotly": get_plotlyjs().replace("</script", "<\\/script"),
     }
     return _filled(files("raytune_suite").joinpath("templates/report.html").read_text(encoding="utf-8"), fields)
@@ -90,9 +92,8 @@ def _progress(experiment: Experiment, drawn: Figures) -> str:
 
 def _curves(experiment: Experiment, drawn: Figures) -> str:
     marks = "A marker shows where a trial ended: "
-    fates = ", ".join(f'<span class="state {fate}">{fate}</span>' for fate in tables.FATES)
     rungs = " Dotted lines are the iterations at which the scheduler decides." if tables.rungs(experiment) else ""
-    return f'<p class="about">{marks}{fates}.{rungs}</p>{_figure(drawn, "curves-figure", figures.curves(experiment))}'
+    return f'<p class="about">{marks}{_key()}.{rungs}</p>{_figure(drawn, "curves-figure", figures.curves(experiment))}'
 
 
 def _parameters(experiment: Experiment, drawn: Figures) -> str:
@@ -106,13 +107,20 @@ def _parameters(experiment: Experiment, drawn: Figures) -> str:
         for place, one in enumerate(tables.slices(experiment))
         if one.points
     )
+    if not panels:
+        return '<p class="about">No trial has a value yet.</p>'
+    slices = f"The value over each parameter: {_key()}."
     lines = "Each line is a trial; the stronger its colour the better its value, which is the last axis."
     return (
         f'<p class="about">{importance}</p>{_figure(drawn, "importance", figures.importance(experiment))}'
-        f'<p class="about" style="margin-top:22px">The value over each parameter.</p><div class="panels">{panels}</div>'
-        f'<p class="about" style="margin-top:22px">{lines}</p>'
-        f"{_figure(drawn, 'parallel', figures.parallel(experiment))}"
+        f'<p class="about next">{slices}</p><div class="panels">{panels}</div>'
+        f'<p class="about next">{lines}</p>{_figure(drawn, "parallel", figures.parallel(experiment))}'
     )
+
+
+def _key() -> str:
+    """What the colours mean."""
+    return ", ".join(f'<span class="state {fate}">{fate}</span>' for fate in tables.FATES)
 
 
 def _timeline(experiment: Experiment, drawn: Figures) -> str:

@@ -36,10 +36,11 @@ def trials(experiment: Experiment) -> str:
 
 def _trial_row(experiment: Experiment, trial: TrialRecord, names: Sequence[str], best: bool) -> str:
     reached, value = trial.best(), experiment.value(trial)
+    shown = reached is not None and value is not None
     cells: list[tuple[str, Any, str]] = [
         ("n", trial.number, str(trial.number)),
         ("n", value, value_text(value) if value is not None else ""),
-        ("n", reached.iteration if reached else None, str(reached.iteration) if reached else ""),
+        ("n", reached.iteration if reached and shown else None, str(reached.iteration) if reached and shown else ""),
         ("n", trial.iteration, str(trial.iteration)),
         ("n", trial.seconds, f"{trial.seconds:.1f}" if trial.seconds is not None else ""),
         ("", None, trial.origin),
