@@ -147,7 +147,7 @@ def _row(tally: Tally, trial: TrialRecord, recent: list[float | None], width: in
         Text(_iterations(tally, trial.iteration)),
         Text(formats.number(recent[-1]) if recent else "starting", "bold" if recent else "dim"),
         Text(formats.sparkline(recent, 16), "cyan"),
-        Text(formats.config(trial.point, max(10, width - 56)), "dim"),
+        Text(formats.config(trial.point, max(10, width - 46)), "dim"),
     ]
 
 

@@ -90,8 +90,8 @@ def experiment_view(experiment: Experiment, width: int = 1000) -> Iterator[Rende
         yield _line("default", f"{formats.number(yardstick.value)} (trial {default.number})")
     yield _line("started", when(record.started_at))
     yield _line("folder", str(experiment.folder))
-    for line in record.sessions[-1].get("plan") or [] if record.sessions else []:
-        yield _line("plan", line)
+    for label, line in _labelled("plan", record.sessions[-1].get("plan") or [] if record.sessions else []):
+        yield _line(label, line)
     yield trials_table([(experiment, trial) for _, trial in sorted(record.trials.items())], width)
     yield from _error_lines(record.trials.values())
 
