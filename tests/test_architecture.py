@@ -88,7 +88,7 @@ LAYERS = (
 
 NEEDS_RAY = {
     *("schedulers.fifo", "schedulers.foreign", "schedulers.onray", "search.foreign"),  # what Ray ships
-    *("nodes", "tune_trainable", "hosts", "worker"),  # what runs on it
+    *("nodes", "tune_trainable", "hosts", "worker", "preflight"),  # what runs on it
     *("ray_runtime", "failures", "adapters", "final", "runner"),  # what starts it
     *("dashboard", "jobs"),
 }
