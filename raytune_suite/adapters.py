@@ -77,6 +77,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
         self._cls, self._folder = cls, folder
         self._live: dict[str, SuiteTrial] = {}
         self._kwargs: dict[str, Any] = {}
+        self._killer: threading.Timer | None = None
 
     def add_configurations(self, experiments: Any) -> None:
         """Take the storage of the one experiment there is."""
@@ -122,9 +123,15 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
     def end_workers(self) -> None:
         """Give the workers that are in the middle of a step a moment to finish it, then end them."""
         actors = [trial.temporary_state.ray_actor for trial in self._live.values()]
-        timer = threading.Timer(_GRACE_S, _kill, [[actor for actor in actors if actor is not None]])
-        timer.daemon = True
-        timer.start()
+        self._killer = threading.Timer(_GRACE_S, _kill, [[actor for actor in actors if actor is not None]])
+        self._killer.daemon = True
+        self._killer.start()
+
+    def close(self) -> None:
+        """Tune is done: nobody is left to be ended, and Ray may be shut down."""
+        if self._killer is not None:
+            self._killer.cancel()
+            self._killer.join()
 
     def is_finished(self) -> bool:
         """No trial will come any more."""

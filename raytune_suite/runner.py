@@ -193,6 +193,7 @@ class _Run:
         except Exception as error:
             logger.exception("Ray Tune's loop broke off")
             driver.fail(error)
+        trials.close()
         driver.abandon_live()
         self._prune(scheduler.pauses)
         if self.journal.failure is None:
