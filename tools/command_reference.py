@@ -37,22 +37,27 @@ def _section(name: str, command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
     children: dict[str, Any] = getattr(command, "commands", {})
-    usage = [name, *(a.human_readable_name.upper() for a in arguments)]
+    usage = [name, *(_argument(a) for a in arguments)]
     if not children:
         yield f"## `{' '.join(usage)}{' [OPTIONS]' if options else ''}`\n"
         yield f"{_text(command.help)}\n"
         if arguments or options:
             yield from ("| | |", "|---|---|")
-            yield from (f"| `{a.human_readable_name.upper()}` | {_text(a.help)}{_default(a)} |" for a in arguments)
+            yield from (f"| `{_argument(a)}` | {_text(a.help)}{_default(a)} |" for a in arguments)
             yield from (f"| {_names(o)} | {_text(o.help)}{_default(o)} |" for o in options)
             yield ""
     for child, sub in children.items():
         yield from _section(f"{name} {child}", sub)
 
 
+def _argument(argument: Any) -> str:
+    name = str(argument.metavar or argument.name.upper()).strip("[]")
+    return name if argument.required else f"[{name}]"
+
+
 def _names(option: Any) -> str:
     names = " ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
-    return names if option.is_flag or option.count else f"{names} {option.type.name.upper()}"
+    return names if option.is_flag or option.count else f"{names} {option.metavar or option.name.upper()}"
 
 
 def _text(text: str | None) -> str:
@@ -62,11 +67,11 @@ def _text(text: str | None) -> str:
 
 def _default(parameter: Any) -> str:
     default = parameter.default
-    if default is None or callable(default) or default in (False, "", ()) or parameter.count:
+    if default is None or callable(default) or default in (False, "", (), 0):
         return ""
-    if parameter.param_type_name == "option" and parameter.is_flag:
+    if getattr(parameter, "is_flag", False):
         return f" Default: `{parameter.opts[0]}`."
-    return f" Default: `{default}`."
+    return f" Default: `{getattr(default, 'value', default)}`."
 
 
 if __name__ == "__main__":

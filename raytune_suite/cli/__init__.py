@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 
 import typer
 
@@ -16,11 +14,11 @@ WRONG = 2  # exit code for a mistake the user can mend, and for a wrong command 
 CRASHED = 70  # exit code for a mistake of ours (EX_SOFTWARE)
 CANCELLED = 130  # exit code after Ctrl-C, as shells have it
 
-FAMILIES = ("study", "run", "results", "report", "cluster")
-
 
 def build() -> typer.Typer:
     """The application with every family's commands registered."""
+    from raytune_suite.cli import cluster, report, results, run, study
+
     app = typer.Typer(
         name="raytune",
         help="Tune the hyperparameters of a PyTorch model with Ray Tune, from one study file.",
@@ -29,15 +27,12 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_root)
-    for family in FAMILIES:
-        if find_spec(f"{__name__}.{family}"):
-            import_module(f"{__name__}.{family}").register(app)
+    for family in (study, run, results, report, cluster):
+        family.register(app)
     return app
 
 
-def _root(
-    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version.")
-) -> None:
+def _root(context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
     if version:
         from raytune_suite import __version__
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """What a look found: one line, or everything that is wrong; ``below`` may be printed after all items."""
+    """What a look found: one line; or everything that is wrong, with the traceback if there is one."""
 
     line: str = ""
-    below: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    trace: tuple[str, ...] = ()
 
 
 Look = Callable[["Study"], Found]
@@ -35,7 +35,7 @@ def checklist(study: Study, *, step: bool = True) -> Iterator[tuple[str, Found]]
         "search": _search,
         "scheduler": _scheduler,
         "callbacks": _callbacks,
-        "plan": _plan,
+        "resources": _resources,
     }
     if step:
         looks["one step"] = _step
@@ -89,12 +89,12 @@ def _callbacks(study: Study) -> Found:
     return Found(", ".join(study.callbacks) or "none")
 
 
-def _plan(study: Study) -> Found:
-    from raytune_suite.plan import make
-    from raytune_suite.resources import Cluster
+def _resources(study: Study) -> Found:
+    from raytune_suite.resources import Cluster, request, slots
 
-    plan = make(study, Cluster.local())
-    return Found(f"{_count(range(plan.slots), 'trial')} at once", tuple(plan.lines()))
+    cluster = Cluster.local()
+    fit = slots(request(study, cluster), cluster, study.max_concurrent)
+    return Found(f"{_count(range(fit), 'trial')} at once on this machine")
 
 
 def _step(study: Study) -> Found:
@@ -102,8 +102,8 @@ def _step(study: Study) -> Found:
 
     report = try_step(study)
     if not report.ok:
-        trace = tuple((report.error or "").splitlines())
-        return Found(below=trace, problems=tuple(str(problem) for problem in report.problems))
+        problems = tuple(str(problem) for problem in report.problems)
+        return Found(problems=problems, trace=tuple((report.error or "").splitlines()))
     value = report.metrics.get(study.metric)
     took = f"{report.setup_seconds:.1f} s to set up, {report.step_seconds:.2f} s a step"
     return Found(f"{study.trainable}: {took}, {study.metric} = {value:.4g}")

@@ -50,12 +50,15 @@ def check(
     """Validate everything a study needs without starting a trial, and print the plan."""
     from raytune_suite.cli.checklist import checklist
     from raytune_suite.cli.overrides import load
+    from raytune_suite.plan import make
+    from raytune_suite.resources import Cluster
 
-    items = [_shown(*item) for item in checklist(load(study, changes=changes or ()), step=step)]
+    loaded = load(study, changes=changes or ())
+    items = [_shown(*item) for item in checklist(loaded, step=step)]
     if problems := sum(len(found.problems) for found in items):
         typer.secho(f"\n{problems} problem{'s' if problems > 1 else ''} to mend.", fg="red", err=True)
         raise typer.Exit(2)
-    typer.echo("\n" + "\n".join(line for found in items for line in found.below))
+    typer.echo("\n" + "\n".join(make(loaded, Cluster.local()).lines()))
     typer.echo(f"\nReady: raytune run {study}")
 
 
@@ -99,6 +102,6 @@ def _shown(name: str, found: Found) -> Found:
     for number, line in enumerate(found.problems or (found.line,)):
         console.print(f"[{style}]{mark}[/] {name:10}" if number == 0 else " " * 12, end=" ")
         console.print(line, markup=False)
-    for line in found.below if found.problems else ():
+    for line in found.trace:
         console.print(f"  {line}", markup=False, style="dim")
     return found
