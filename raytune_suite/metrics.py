@@ -28,9 +28,7 @@ AUTOMATIC = frozenset(
     }
 )  # fmt: skip
 # Ray adds these as None unless the user reports them.
-AUTOMATIC_IF_NONE = frozenset(
-    {"timesteps_total", "timesteps_this_iter", "episodes_total", "episodes_this_iter"}
-)
+AUTOMATIC_IF_NONE = frozenset({"timesteps_total", "timesteps_this_iter", "episodes_total", "episodes_this_iter"})
 LONGEST_TEXT = 200
 
 

@@ -125,11 +125,7 @@ class Stoppers:
 
     def _not_finite(self, curve: _Curve, iteration: int, value: float) -> Stopped:
         last = curve.last_good
-        kept = (
-            f"its last good value, {last[1]:.4g} at iteration {last[0]}, is kept"
-            if last
-            else "it never had a value"
-        )
+        kept = f"its last good value, {last[1]:.4g} at iteration {last[0]}, is kept" if last else "it never had a value"
         text = f"stopped at iteration {iteration}: {self._metric} is {value}, the worst value; {kept}"
         return Stopped("nan", text, reason={"value": value, "last_good": last[1] if last else None})
 
@@ -178,9 +174,7 @@ class Stoppers:
         if self._reached is None:
             return None
         number, value = self._reached
-        text = (
-            f"trial {number} reached the target: {self._metric} {value:.4g} (target {self._stop.target:.4g})"
-        )
+        text = f"trial {number} reached the target: {self._metric} {value:.4g} (target {self._stop.target:.4g})"
         return Stopped("target", text, reason={"number": number, "value": value, "target": self._stop.target})
 
     def _study_time(self) -> Stopped | None:

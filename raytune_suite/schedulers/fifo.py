@@ -34,7 +34,9 @@ def build(study: Study, options: FifoOptions, ledger: Ledger) -> Scheduler:  # n
     """Return Ray's ``FIFOScheduler``."""
     from ray.tune.schedulers import FIFOScheduler
 
-    return Scheduler("fifo", FIFOScheduler(), ledger, max_iterations=study.max_iterations, replayable=True)
+    ray = FIFOScheduler()
+    ray.set_search_properties(study.metric, study.mode)
+    return Scheduler("fifo", ray, ledger, max_iterations=study.max_iterations, replayable=True)
 
 
 FAMILY = Family("fifo", FifoOptions, check, describe, rungs, build)

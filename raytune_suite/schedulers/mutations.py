@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from raytune_suite.errors import Problem, StudyError
@@ -13,6 +14,7 @@ from raytune_suite.space import Domain, Float, Int, Normal, Space
 if TYPE_CHECKING:
     from raytune_suite.study import Study
 
+MUTATIONS = "scheduler.hyperparam_mutations"
 # Columns of PB2's own table: a parameter of this name would overwrite them.
 TAKEN = frozenset({"Trial", "Time", "Reward", "y", "t_change", "R_before"})
 
@@ -23,7 +25,7 @@ def mutations_of(study: Study, given: list[str] | Mapping[str, Any] | None) -> t
     By default these are the continuous parameters: another number of channels or layers would not fit the
     weights that are taken over, so anything else must be named.
     """
-    where = "scheduler.hyperparam_mutations"
+    where = MUTATIONS
     if isinstance(given, Mapping):
         return _given_domains(study, given, where)
     fixed = _structural(study.search_space)
@@ -45,7 +47,7 @@ def bounds_of(
     where = "scheduler.hyperparam_bounds"
     specs = {name: {"uniform": list(pair)} for name, pair in given.items()} if isinstance(given, Mapping) else None
     domains, problems = mutations_of(study, specs if specs is not None else given)
-    problems = [Problem(where, p.rule, p.value, p.fix) for p in problems]
+    problems = [replace(p, where=p.where.replace(MUTATIONS, where)) for p in problems]
     # Normal has no bounds: left out of the default, refused when named.
     if given is None:
         domains = {name: domain for name, domain in domains.items() if _continuous(domain)}
