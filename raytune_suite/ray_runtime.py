@@ -28,12 +28,18 @@ SETTINGS = {
 }
 
 
+# Ray takes 127.0.0.1 for a mistake and binds every interface instead, except where it thinks it cannot form a
+# cluster; this is how it is told that it need not.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
 @contextmanager
-def environment() -> Iterator[None]:
+def environment(address: str | None = None) -> Iterator[None]:
     """The settings of Ray and Tune that must be there before ray is imported, for the time of the run."""
     authentication.prepare()
-    before = {name: os.environ.get(name) for name in SETTINGS}
-    os.environ.update({name: value for name, value in SETTINGS.items() if before[name] is None})
+    settings = SETTINGS if _joins(address) else {**SETTINGS, **LOOPBACK}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update({name: value for name, value in settings.items() if before[name] is None})
     try:
         yield
     finally:
@@ -52,7 +58,7 @@ def connected(address: str | None, verbosity: int, num_cpus: float | None, num_g
         yield
         return
     common = {"logging_level": logging.ERROR, "log_to_driver": verbosity > 0, "namespace": "raytune"}
-    if address is not None or os.environ.get("RAY_ADDRESS"):
+    if _joins(address):
         ray.init(address=address, **common)
     else:
         # Everything on the loopback address: nobody else can reach what would run any code they send.
@@ -68,6 +74,11 @@ def connected(address: str | None, verbosity: int, num_cpus: float | None, num_g
         yield
     finally:
         ray.shutdown()
+
+
+def _joins(address: str | None) -> bool:
+    """Whether a cluster that runs already is to be used."""
+    return address is not None or bool(os.environ.get("RAY_ADDRESS"))
 
 
 def placement(needs: Request) -> Any:

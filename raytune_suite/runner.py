@@ -72,7 +72,7 @@ def run(
     Raises a RaytuneError if the study cannot be started; a study that has started always returns.
     """
     folder = _new_folder(study)
-    with ray_runtime.environment(), Journal.create(folder) as journal:
+    with ray_runtime.environment(address), Journal.create(folder) as journal:
         return _Run(study, folder, journal, verbosity, console).all(address, num_cpus, num_gpus)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import subprocess
 import sys
@@ -215,3 +216,18 @@ def test_the_driver_never_imports_the_training_code_or_torch(tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_ray_started_here_can_be_reached_from_this_machine_only(tmp_path: Path) -> None:
+    script = (
+        "import os, psutil\n"
+        "from raytune_suite import ray_runtime\n"
+        "with ray_runtime.environment(), ray_runtime.connected(None, 0, 1, 0):\n"
+        "    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]\n"
+        "    ports = [c for p in processes for c in p.net_connections() if c.status == 'LISTEN']\n"
+        "    print(len(ports), sorted({c.laddr.ip for c in ports}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    count, addresses = done.stdout.strip().splitlines()[-1].split(" ", 1)
+    assert int(count) > 3
+    assert not set(ast.literal_eval(addresses)) - {"127.0.0.1", "::ffff:127.0.0.1"}
