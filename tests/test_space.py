@@ -605,7 +605,9 @@ WRONG_SPACES = [
     ({"uniform": [0, 1], "when": "x > 1"}, "space.x.when: x is not a parameter or constant of the space. Known: y."),
     ({"uniform": [0, 1], "points": 0}, "space.x: `points` must be a whole number of at least 1, got 0"),
     ({"choice": [1], "points": 3}, "space.x: `points` is for ranges; a list has its values, got 3. Leave `points` out."),
-    ({"when": "y == 1"}, "space.x: `when` and `points` belong to a parameter, but there is no type beside them"),
+    ({"when": "y == 1"}, "space.x: `when` belongs to a parameter, not to a section, got 'y == 1'. Write it on each parameter of the section; a constant cannot be conditional."),
+    ({"when": "y == 'a'", "z": {"uniform": [0, 1]}}, "space.x: `when` belongs to a parameter, not to a section, got \"y == 'a'\". Write it on each parameter of the section; a constant cannot be conditional."),
+    ({"between": [0, 1], "when": "y == 'a'"}, "space.x: between is not a type of parameter. Types: uniform, quniform,"),
     (object, "space.x: a value must be something that a file can hold"),
     ([1, {2: 3}], "space.x: the keys of a mapping must be strings, got 2. Write '2' in quotes."),
 ]  # fmt: skip

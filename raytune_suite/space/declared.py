@@ -129,17 +129,14 @@ def is_parameter(raw: Mapping[Any, Any]) -> bool:
         return True
     keys = [key for key in raw if isinstance(key, str) and key not in MODIFIERS]
     lists = [key for key in keys if isinstance(raw[key], (list, tuple))]
-    modified = any(isinstance(raw.get(key), kind) for key, kind in (("when", str), ("points", int)))
     if len(keys) == 1 and lists and (meant := _FOREIGN.get(keys[0]) or nearest(keys[0], KINDS, 0.75)):
         raise _misspelt(keys[0], meant)
-    if modified and lists:
+    if "when" not in raw:
+        return False
+    if len(keys) == 1 and lists:
         raise _misspelt(lists[0], nearest(lists[0], KINDS, 0.5))
-    if modified and not any(isinstance(value, Mapping) for value in raw.values()):
-        rule = "`when` and `points` belong to a parameter, but there is no type beside them"
-        raise DeclarationError(
-            rule, dict(raw), 'Write {uniform: [0, 1], when: "..."}; a constant cannot be conditional.'
-        )
-    return False
+    fix = "Write it on each parameter of the section; a constant cannot be conditional."
+    raise DeclarationError("`when` belongs to a parameter, not to a section", raw["when"], fix)
 
 
 def _misspelt(word: str, meant: str | None) -> DeclarationError:

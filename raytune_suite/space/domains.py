@@ -298,7 +298,7 @@ class Choice(Domain):
     def _index(self, value: Any) -> int:
         index = self._index_of.get(identity(value))
         if index is None:
-            raise ValueError(f"must be one of {', '.join(map(repr, self.listed))}")
+            raise ValueError(f"must be one of {listing(self.listed)}")
         return index
 
 
@@ -327,6 +327,12 @@ def identity(value: Any) -> str:
 def distinct(values: Sequence[Any]) -> tuple[Any, ...]:
     """Return ``values`` without repeats, in order."""
     return tuple({identity(value): value for value in values}.values())
+
+
+def listing(values: Sequence[Any], most: int = 12) -> str:
+    """Return the first values as text, and how many more there are."""
+    text = ", ".join(map(repr, values[:most]))
+    return text if len(values) <= most else f"{text} and {len(values) - most} more"
 
 
 def as_float(value: Any) -> float:

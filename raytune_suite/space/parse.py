@@ -10,7 +10,7 @@ from raytune_suite.errors import Problem
 from raytune_suite.expression import Expression, ExpressionError
 from raytune_suite.nearest import nearest
 from raytune_suite.space.declared import KINDS, DeclarationError, check_plain, domain_of, is_parameter
-from raytune_suite.space.domains import Choice, Domain, identity
+from raytune_suite.space.domains import Choice, Domain, identity, listing
 from raytune_suite.space.written import written
 
 
@@ -166,7 +166,7 @@ def _never(domain: Domain, literal: Any) -> str:
     if any(identity(literal) == identity(value) or literal == value for value in domain.listed):
         return ""
     near = nearest(str(literal), [str(value) for value in domain.listed])
-    return f"Did you mean {near!r}?" if near else f"It is one of {', '.join(map(repr, domain.listed))}."
+    return f"Did you mean {near!r}?" if near else f"It is one of {listing(domain.listed)}."
 
 
 def _check_key(key: Any) -> None:

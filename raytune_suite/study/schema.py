@@ -43,7 +43,7 @@ def _entry() -> dict[str, Any]:
     section = {
         "type": "object",
         "title": "a section",
-        "propertyNames": {"not": {"enum": [*KINDS, "points"]}},
+        "propertyNames": {"not": {"enum": [*KINDS, "when"]}},
         "additionalProperties": {"$ref": "#/$defs/SpaceEntry"},
         "not": _MISSPELT,
     }

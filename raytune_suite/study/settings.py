@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from raytune_suite.nearest import did_you_mean
+from raytune_suite.nearest import nearest
 from raytune_suite.resolve import is_reference, reference_to
 from raytune_suite.space import DeclarationError
 
@@ -160,15 +160,15 @@ class Stop(Settings):
 
 
 def _gpu(value: Any) -> Any:
-    if isinstance(value, str) and value != "auto":
-        fix = "Did you mean auto?" if did_you_mean(value, ["auto"]).startswith("Did") else ""
-        raise DeclarationError("must be auto or a number", value, fix)
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise DeclarationError("must be auto or a number", value)
-    if isinstance(value, (int, float)) and not (0 <= value <= 1 or float(value).is_integer()):
-        raise DeclarationError("must be whole when above 1", value, f"Write {math.ceil(value)}.")
-    if isinstance(value, (int, float)) and value < 0:
+    if value == "auto":
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        near = isinstance(value, str) and nearest(value, ["auto"])
+        raise DeclarationError("must be auto or a number", value, "Did you mean auto?" if near else "")
+    if value < 0:
         raise DeclarationError("must be at least 0", value)
+    if value > 1 and not float(value).is_integer():
+        raise DeclarationError("must be whole when above 1", value, f"Write {math.ceil(value)}.")
     return value
 
 
