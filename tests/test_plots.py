@@ -14,7 +14,7 @@ from journals import DEFAULT, METRIC, SPACE, asha_experiment, header, small_expe
 from raytune_suite.analysis import Experiment, load
 from raytune_suite.errors import PlanError
 from raytune_suite.journal import Journal
-from raytune_suite.plots import KINDS, draw, figures, save, tables
+from raytune_suite.plots import KINDS, draw, figures, parameters, save, tables
 from raytune_suite.plots.axes import Axis, axes, label, number
 from raytune_suite.plots.importance import importance
 from raytune_suite.plots.style import DARK, value_axis
@@ -281,7 +281,7 @@ def test_the_default_configuration_is_marked(digits: Experiment) -> None:
 
 def test_logarithmic_parameters_have_logarithmic_axes(digits: Experiment) -> None:
     one = next(s for s in tables.slices(digits) if s.axis.name == "learning_rate")
-    assert figures.slice_of(digits, one).layout.xaxis.type == "log"
+    assert parameters.slice_of(digits, one).layout.xaxis.type == "log"
 
 
 def test_every_colour_has_one_for_dark_paper(digits: Experiment) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of an experiment: first a table (tables.py, importance.py), then a figure (figures.py).
+"""Pictures of an experiment: first a table (tables.py, importance.py), then a figure (figures.py, parameters.py).
 
 ``draw(experiment, kind)`` gives a plotly figure; ``save`` writes it as one HTML file that works offline.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from raytune_suite.analysis import Experiment
 from raytune_suite.errors import PlanError
-from raytune_suite.plots import figures
+from raytune_suite.plots import figures, parameters
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -21,9 +21,9 @@ KINDS: dict[str, Callable[[Experiment], go.Figure]] = {
     "best": figures.best_over_trials,
     "time": figures.best_over_time,
     "curves": figures.curves,
-    "importance": figures.importance,
-    "slices": figures.slices,
-    "parallel": figures.parallel,
+    "importance": parameters.importance,
+    "slices": parameters.slices,
+    "parallel": parameters.parallel,
     "timeline": figures.timeline,
 }
 """The pictures by name, as ``raytune plot`` knows them."""

@@ -45,6 +45,9 @@ QUIET = "rgba(128,136,150,0.75)"
 GRID = "rgba(128,136,150,0.22)"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
+HOVER = "%{hovertext}<extra></extra>"
+NO_VALUE = "No trial has a value yet."
+
 _LOG_RATIO = 50.0
 
 
@@ -120,6 +123,42 @@ def time_unit(seconds: float) -> tuple[float, str]:
     if seconds < 180:
         return 1.0, "seconds"
     return (60.0, "minutes") if seconds < 3 * 3600 else (3600.0, "hours")
+
+
+def points(fate: str, rows: Sequence[tuple[float, float | None, str]]) -> Any:
+    """Trials of one fate as markers: (x, y, what hovering shows)."""
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        x=[row[0] for row in rows],
+        y=[row[1] for row in rows],
+        mode="markers",
+        name=fate,
+        marker={
+            "color": COLORS[fate],
+            "symbol": SYMBOLS[fate],
+            "size": 8,
+            "line": {"width": 1.6, "color": COLORS[fate]},
+        },
+        hovertext=[row[2] for row in rows],
+        hovertemplate=HOVER,
+    )
+
+
+def note(made: go.Figure, text: str, *, right: bool = False) -> None:
+    """A remark above the picture."""
+    side: dict[str, Any] = {"x": 1, "xanchor": "right"} if right else {"x": 0, "xanchor": "left"}
+    made.add_annotation(
+        text=text,
+        y=1,
+        xref="paper",
+        yref="paper",
+        yanchor="bottom",
+        yshift=6,
+        showarrow=False,
+        font={"size": 12},
+        **side,
+    )
 
 
 def empty(text: str, height: int = 200) -> go.Figure:

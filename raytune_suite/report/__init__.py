@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raytune_suite.analysis import Experiment
-from raytune_suite.plots import figures, tables
+from raytune_suite.plots import figures, parameters, tables
 from raytune_suite.plots.style import DARK
 from raytune_suite.report.listing import study, trials
 from raytune_suite.report.summary import subtitle, summary
@@ -103,7 +103,7 @@ def _parameters(experiment: Experiment, drawn: Figures) -> str:
         "do not count."
     )
     panels = "".join(
-        _figure(drawn, f"slice-{place}", figures.slice_of(experiment, one))
+        _figure(drawn, f"slice-{place}", parameters.slice_of(experiment, one))
         for place, one in enumerate(tables.slices(experiment))
         if one.points
     )
@@ -112,9 +112,9 @@ def _parameters(experiment: Experiment, drawn: Figures) -> str:
     slices = f"The value over each parameter: {_key()}."
     lines = "Each line is a trial; the stronger its colour the better its value, which is the last axis."
     return (
-        f'<p class="about">{importance}</p>{_figure(drawn, "importance", figures.importance(experiment))}'
+        f'<p class="about">{importance}</p>{_figure(drawn, "importance", parameters.importance(experiment))}'
         f'<p class="about next">{slices}</p><div class="panels">{panels}</div>'
-        f'<p class="about next">{lines}</p>{_figure(drawn, "parallel", figures.parallel(experiment))}'
+        f'<p class="about next">{lines}</p>{_figure(drawn, "parallel", parameters.parallel(experiment))}'
     )
 
 
