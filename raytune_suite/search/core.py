@@ -17,17 +17,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from raytune_suite.errors import Problem, StudyError
+from raytune_suite.errors import Problem, SpaceExhaustedError, StudyError
 from raytune_suite.nearest import did_you_mean
 from raytune_suite.space import Space
 from raytune_suite.states import State
 
 Point = dict[str, Any]
 
-ENUMERABLE = 100_000
+ENUMERABLE = 1_000_000
 """Finite spaces up to this size are searched exhaustively for the last unseen points."""
 
-_DRAWS = 200
+_DRAWS = 100
+"""So many repeats in a row mean that nearly all points are taken."""
 
 
 @dataclass(frozen=True)
@@ -235,17 +236,32 @@ class Searcher(ABC):
         return None if point is None else Suggestion(number, point, "random")
 
     def unseen(self, rng: np.random.Generator) -> Point | None:
-        """A random feasible point that no trial has, or None if there is none left."""
-        size = self.size
-        small = size is not None and size <= ENUMERABLE
-        for _ in range(_DRAWS if not small or len(self._seen) < (size or 0) else 0):
-            point = self.space.sample(rng)
-            if not self.seen(point):
-                return point
-        if not small:
-            return None
-        left = [point for point in self.space.enumerate() if not self.seen(point)]
-        return left[int(rng.integers(len(left)))] if left else None
+        """A random feasible point that no trial has, or None if there is none left.
+
+        Raises:
+            SpaceExhaustedError: no feasible point can be found, and none was ever given.
+        """
+        listable = self.size is not None and self.size <= ENUMERABLE
+        try:
+            for _ in range(_DRAWS):
+                point = self.space.sample(rng)
+                if not self.seen(point):
+                    return point
+        except SpaceExhaustedError:
+            if not listable:
+                raise
+        last = self._one_left(rng) if listable else None
+        if last is None and not self._seen:
+            self.space.sample(rng)
+        return last
+
+    def _one_left(self, rng: np.random.Generator) -> Point | None:
+        """One of the unseen points of a space that can be listed, all equally likely."""
+        chosen = None
+        for met, point in enumerate(point for point in self.space.enumerate() if not self.seen(point)):
+            if rng.integers(met + 1) == 0:
+                chosen = point
+        return chosen
 
 
 def parse_options(searcher: type[Searcher], options: Mapping[str, Any]) -> SearchOptions:

@@ -8,7 +8,9 @@ already has are told back as failed and asked for again, up to a bound; then a r
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,7 +66,9 @@ class ForeignSearcher(Searcher):
         self._inside: dict[int, str] = {}
         self._reported: dict[int, int] = {}
         ray_space = {name: to_ray(domain) for name, domain in self._domains.items()}
-        if ray_space and not self.inner.set_search_properties(_VALUE, self.mode, ray_space):
+        with _quiet():
+            accepted = not ray_space or self.inner.set_search_properties(_VALUE, self.mode, ray_space)
+        if not accepted:
             rule = f"{searcher.__name__} did not accept the search space"
             raise StudyError([Problem("search.name", rule, None, "Leave the space to the study's space section")])
 
@@ -181,6 +185,18 @@ def _construct(searcher: type[Any], options: dict[str, Any], seed: int) -> Any:
         return searcher(**{**dict(list(seeds.items())[:1]), **options})
     except (TypeError, ValueError) as error:
         raise StudyError([Problem("search", f"{searcher.__name__} refused its options: {error}")]) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna announces every study it makes."""
+    logger = logging.getLogger("optuna")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _misplaced(searcher: type[Any], options: Mapping[str, Any]) -> list[Problem]:

@@ -75,10 +75,22 @@ def test_the_last_points_of_a_finite_space_are_found_by_random_search() -> None:
     assert len(everything(RandomSearcher(space), 3000)) == space.size()
 
 
+def test_the_last_points_of_a_wide_space_are_found_too() -> None:
+    space = Space.parse({"a": {"randint": [0, 400]}, "b": {"randint": [0, 400]}}, "a < 15 and b == 7")
+    assert (space.size() or 0) > 100_000
+    searcher = RandomSearcher(space)
+    for number in range(14):
+        searcher.tell(Observation(number, {"a": number, "b": 7}, 1.0, 1, State.COMPLETED))
+    last = searcher.ask(14)
+    assert last is not None
+    assert last.point == {"a": 14, "b": 7}
+    assert searcher.ask(15) is None
+
+
 def test_a_space_without_a_feasible_point_is_an_error_not_an_end() -> None:
-    space = Space.parse({"x": {"uniform": [0.0, 1.0]}}, "x > 2")
-    with pytest.raises(SpaceExhaustedError, match="x > 2"):
-        RandomSearcher(space).ask(0)
+    for domain in ({"uniform": [0.0, 1.0]}, {"randint": [0, 2]}):
+        with pytest.raises(SpaceExhaustedError, match="x > 2"):
+            RandomSearcher(Space.parse({"x": domain}, "x > 2")).ask(0)
 
 
 def test_random_draws_follow_the_domains() -> None:
