@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -112,6 +113,8 @@ class _Explained(PopulationBasedTraining):  # type: ignore[misc]
             name: {"own": before[name], "source": parent[name], "now": lookup(trial.config, name)}
             for name in self._domains
         }
+        # Everything comes from the other trial, not only what was changed: this is the trial's config from now on.
+        facts["config"] = copy.deepcopy(trial.config)
         self._ledger.note(trial.trial_id, iteration, "exploit", facts, _story(iteration, facts))
 
     def _ranked(self) -> list[Any]:
