@@ -71,10 +71,11 @@ class FakeController:
         failing: dict[int, int] | None = None,
         make: Callable[[int], dict[str, Any]] = lambda number: {},
         ahead: int = 0,
+        up_front: bool = True,
     ) -> None:
         self.scheduler, self.inner, self.curve = scheduler, scheduler.ray, curve
         self.trials: list[FakeTrial] = []
-        self.to_make, self.slots, self.ahead = trials, slots, ahead
+        self.to_make, self.slots, self.ahead, self.up_front = trials, slots, ahead, up_front
         self.max_iterations, self.stride, self.metric = max_iterations, stride, metric
         self.failing, self.make = failing or {}, make
         self.rng = random.Random(seed)
@@ -140,7 +141,7 @@ class FakeController:
     def _make_trials(self) -> None:
         """Create a trial for every free slot (and ``ahead`` more), or the whole population at once."""
         busy = sum(trial.status in (PENDING, RUNNING) for trial in self.trials)
-        wanted = self.to_make if self.scheduler.population else max(0, self.slots + self.ahead - busy)
+        wanted = self.to_make if self.scheduler.population and self.up_front else max(0, self.slots + self.ahead - busy)
         for _ in range(min(wanted, self.to_make)):
             trial = FakeTrial(len(self.trials), self.make(len(self.trials)))
             self.to_make -= 1

@@ -70,6 +70,14 @@ def test_a_population_ends_and_learns(name: str, synch: bool, slots: int, trials
         assert trial.config["epochs"] == 1
 
 
+@pytest.mark.parametrize("synch", [False, True])
+def test_the_whole_population_takes_part_when_trials_are_made_for_free_slots(synch: bool) -> None:
+    made = run(population(synch=synch), slots=2, up_front=False)
+    assert set(made.ended.values()) == {12}
+    # Nobody is far ahead when the last one starts: everybody learned from, or was compared with, all.
+    assert any(why.reason["compared"] == 8 for _, why in exploits(made))
+
+
 def test_an_exploit_says_from_whom_and_what_changed() -> None:
     made = run(population(synch=False), slots=8)
     number, why = exploits(made)[0]
@@ -80,6 +88,8 @@ def test_an_exploit_says_from_whom_and_what_changed() -> None:
     assert facts["rank"] == facts["compared"] or facts["rank"] == facts["compared"] - 1
     change = facts["changes"]["optimizer.lr"]
     assert set(change) == {"own", "source", "now"}
+    assert facts["config"]["optimizer"]["lr"] == change["now"]
+    assert set(facts["config"]) == set(SPACE)
     assert 1e-4 <= change["now"] <= 1e-1
     assert why.text.startswith(f"exploited at iteration {why.iteration}: with {facts['score']:.4g} it is number ")
     assert f"so it goes on from trial {facts['from']} ({facts['source_score']:.4g} at iteration" in why.text

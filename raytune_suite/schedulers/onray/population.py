@@ -12,7 +12,7 @@ import numpy as np
 from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.schedulers.pb2 import PB2
 
-from raytune_suite.schedulers.core import Ledger, count, finite
+from raytune_suite.schedulers.core import Ledger, count, finite, trials_of
 from raytune_suite.schedulers.mutations import inside, lookup, nested
 from raytune_suite.schedulers.onray.randomness import MUTATIONS, global_state, stream
 from raytune_suite.space import Choice, Domain, Grid
@@ -38,6 +38,7 @@ class _Explained(PopulationBasedTraining):  # type: ignore[misc]
         self._borrowed: dict[str, Any] = {}
         self._operations: dict[str, Any] = {}
         self._rng = np.random.default_rng(study.seed)
+        self._population = trials_of(study) or 0
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide as Ray does, and note an exploit or a pause."""
@@ -46,12 +47,22 @@ class _Explained(PopulationBasedTraining):  # type: ignore[misc]
         if iteration >= self._study.max_iterations:
             return str(self.STOP)
         action = str(super().on_trial_result(tune_controller, trial, self._known(result)))
+        if action == self.CONTINUE and self._leaves_no_room(trial, iteration):
+            action = str(self.PAUSE)
         if action == self.PAUSE and trial.trial_id not in self._ledger.notes:
             why = (
                 "waits until the whole population is here" if self._synch else "lets another one of its population run"
             )
             self._ledger.note(trial.trial_id, iteration, "pause", {}, f"paused at iteration {iteration}: {why}")
         return action
+
+    def _leaves_no_room(self, trial: Any, iteration: int) -> bool:
+        """Say whether a trial that could be perturbed now runs while part of the population has no slot yet.
+
+        Ray pauses it only for trials that exist; an engine that makes trials for free slots would never make them.
+        """
+        missing = len(self._trial_state) < self._population
+        return missing and self._trial_state[trial].last_perturbation_time == iteration
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Forget what the trial was about to load."""
