@@ -211,7 +211,7 @@ def test_importance_finds_the_parameter_that_matters_among_mixed_and_conditional
     assert sum(share.share for share in table.shares) == pytest.approx(1.0)
     assert all(share.low <= share.share <= share.high for share in table.shares)
     assert {share.name: share.active for share in table.shares} == {"rate": 60, "optimizer": 60, "momentum": 15}
-    assert (table.trials, table.warning) == (60, None)
+    assert (table.trials, table.used, table.warning) == (60, 60, None)
 
 
 def test_importance_is_the_same_each_time() -> None:
@@ -226,6 +226,12 @@ def test_importance_warns_under_30_trials_and_is_silent_under_4() -> None:
     assert importance(mixed(3)).shares == []
     same = points(*[({"learning_rate": 10.0**-n}, 0.5) for n in range(1, 6)])
     assert importance(same).shares == []
+
+
+def test_of_very_many_trials_importance_draws_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raytune_suite.plots.importance.MOST", 40)
+    table = importance(mixed(80), resamples=1)
+    assert (table.trials, table.used, table.shares[0].name) == (80, 40, "rate")
 
 
 def test_importance_leaves_failures_and_nan_out(digits: Experiment) -> None:

@@ -17,6 +17,7 @@ from raytune_suite.record import TrialRecord
 
 FEW = 30
 LEAST = 4
+MOST = 200  # the time grows with the square of the number of trials
 _TREES = 32
 
 
@@ -33,35 +34,38 @@ class Share:
 
 @dataclass(frozen=True)
 class Importance:
-    """Shares, the greatest first, adding up to 1; ``trials`` they rest on; ``warning`` if that is little."""
+    """Shares, the greatest first, adding up to 1; the ``trials`` with a value; how many of them they rest on."""
 
     shares: list[Share]
     trials: int
+    used: int
     warning: str | None
 
 
-def importance(experiment: Experiment, rule: Rule = "best", *, resamples: int = 8, seed: int = 0) -> Importance:
+def importance(experiment: Experiment, rule: Rule = "best", *, resamples: int = 6, seed: int = 0) -> Importance:
     """How much of the variation of the value each parameter explains, alone and with others.
 
     Trials without a value (failed, diverged) are left out. An inactive parameter stands in the middle of its range
     (a choice: as one more choice), so it explains nothing where it is inactive. ``resamples`` bootstrap samples
-    give the range; with fewer than 4 trials, or one value for all, there are no shares.
+    give the range. Of more than 200 trials as many are drawn; with fewer than 4, or one value for all, there are no
+    shares.
     """
     trials = experiment.ranked(rule)
     scales = [axis for axis in axes(experiment) if any(axis.name in trial.point for trial in trials)]
     values = [experiment.value(trial, rule) or 0.0 for trial in trials]
+    used = min(len(trials), MOST)
     if len(trials) < LEAST or not scales or len(set(values)) < 2:
-        return Importance([], len(trials), _warning(len(trials)))
+        return Importance([], len(trials), used, _warning(len(trials)))
     rng = np.random.default_rng(seed)
     rows = [[_coordinate(axis, trial) for axis in scales] for trial in trials]
-    middle = _evaluate(scales, rows, values, seed)
-    samples = []
-    for index in range(resamples):
-        drawn = rng.integers(0, len(trials), len(trials))
-        if len({values[i] for i in drawn}) > 1:
-            samples.append(_evaluate(scales, [rows[i] for i in drawn], [values[i] for i in drawn], seed + 1 + index))
-    shares = [_share(axis, middle, samples, trials) for axis in scales]
-    return Importance(sorted(shares, key=lambda s: -s.share), len(trials), _warning(len(trials)))
+    draws = [rng.permutation(len(trials))[:used], *(rng.integers(0, len(trials), used) for _ in range(resamples))]
+    samples = [
+        _evaluate(scales, [rows[i] for i in drawn], [values[i] for i in drawn], seed + place)
+        for place, drawn in enumerate(draws)
+        if len({values[i] for i in drawn}) > 1
+    ]
+    shares = [_share(axis, samples[0], samples[1:], trials) for axis in scales]
+    return Importance(sorted(shares, key=lambda s: -s.share), len(trials), used, _warning(len(trials)))
 
 
 def _evaluate(

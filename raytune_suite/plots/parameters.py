@@ -62,7 +62,7 @@ def importance(experiment: Experiment, rule: Rule = "best") -> go.Figure:
     made = figure([bars], height=120 + 34 * len(shares), bargap=0.45)
     made.update_xaxes(title_text="share of the variation explained", tickformat=".0%", rangemode="tozero")
     made.update_yaxes(showgrid=False, ticks="", ticksuffix="  ")
-    note(made, table.warning or f"from {table.trials} trials")
+    note(made, table.warning or f"from {table.used} of {table.trials} trials with a value")
     return made
 
 
