@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from trainables_files import make_cifar
 
 from raytune_suite.testing import TrainableContract
 from raytune_suite.trainable import Data, TorchTrainable
+from trainables.bytes import BytesTransformer
+from trainables.cifar import CifarResNet
 from trainables.digits import DigitsCNN
+from trainables.tabular import TabularMLP
 
 
 class TestDigits(TrainableContract):
@@ -21,18 +26,47 @@ class TestDigits(TrainableContract):
     metric = "validation/accuracy"
 
 
+class TestTabular(TrainableContract):
+    trainable = TabularMLP
+    config: ClassVar = {"data": "sklearn:wine", "learning_rate": 1e-3, "dropout": 0.2, "width": 16}
+    other_config: ClassVar = {"data": "sklearn:diabetes", "learning_rate": 1e-2, "width": 8, "activation": "tanh"}
+
+
+class ShortBytes(BytesTransformer):
+    training_windows = 32
+    measured_windows = 16
+
+
+class TestBytes(TrainableContract):
+    trainable = ShortBytes
+    config: ClassVar = {"learning_rate": 3e-3, "width": 16, "depth": 1, "batch_size": 8, "dropout": 0.1}
+    steps = 3
+
+
+class TestCifar(TrainableContract):
+    trainable = CifarResNet
+    config: ClassVar = {"data": "set by the fixture", "learning_rate": 0.05, "width": 2, "batch_size": 32}
+    metric = "validation/accuracy"
+    steps = 3
+
+    @pytest.fixture(autouse=True)
+    def _files(self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = make_cifar(tmp_path_factory.mktemp("cifar") / "bin")
+        monkeypatch.setattr(type(self), "config", {**self.config, "data": str(folder)})
+
+
 class Noisy(Dataset[tuple[Tensor, Tensor]]):
     """Samples that every generator has a hand in, so that a loader worker with a wrong seed is noticed."""
 
     def __len__(self) -> int:
-        return 48
+        return 24
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         import random
 
         import numpy as np
 
-        x = torch.full((4,), index / 48) + 0.1 * torch.randn(4)
+        x = torch.full((4,), index / 24) + 0.1 * torch.randn(4)
         x = x + 0.1 * random.random() + 0.1 * float(np.random.rand())
         return x, x.sum(0, keepdim=True).sin()
 
@@ -62,7 +96,7 @@ class Everything(TorchTrainable):
 
     def build_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
         self.averaged = torch.optim.swa_utils.AveragedModel(self.model)
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=6 * 2 * 4)
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=4 * 2 * 3)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.mse_loss(outputs, targets)
@@ -76,7 +110,7 @@ class Everything(TorchTrainable):
 class TestEverythingAtOnce(TrainableContract):
     trainable = Everything
     config: ClassVar = {"workers": 2}
-    steps = 4
+    steps = 3
 
 
 class TestEverythingWithoutWorkers(TrainableContract):
