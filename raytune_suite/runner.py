@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,18 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from raytune_suite import __version__, environment, final, plan, progress, ray_runtime, schedulers, search, stoppers
+from raytune_suite import (
+    __version__,
+    environment,
+    final,
+    plan,
+    progress,
+    ray_runtime,
+    schedulers,
+    search,
+    stoppers,
+    warming,
+)
 from raytune_suite.analysis import Experiment, load
 from raytune_suite.checkpoints import TrialCheckpoints
 from raytune_suite.driver import Driver
@@ -29,7 +41,7 @@ from raytune_suite.journal import Journal
 from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
-from raytune_suite.resources import Cluster, Request, request
+from raytune_suite.resources import Cluster, Request, request, slots
 from raytune_suite.states import State
 from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
@@ -38,6 +50,7 @@ if TYPE_CHECKING:
     pass
 
 logger = logging.getLogger("raytune_suite")
+_LOOK_AGAIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -101,12 +114,15 @@ class _Run:
 
     def _with_ray(self) -> Results:
         made = plan.make(self.study, Cluster.of_ray())
+        warmed = warming.warm(self.study, data_dir(), made.request, made.slots)
         logger.info("raytune_suite %s runs %s in %s", __version__, self.study.name, self.folder)
+        searcher = search.build(self.study)
+        threading.Thread(target=searcher.prepare, name="searcher-imports", daemon=True).start()
         scheduler = schedulers.build(self.study)
         driver = Driver(
             self.study,
             self.journal,
-            search.build(self.study),
+            searcher,
             scheduler,
             stoppers.Stoppers(self.study),
             num_trials=made.num_trials,
@@ -122,6 +138,7 @@ class _Run:
             view.start()
             with _signals(driver):
                 self._search(driver, made)
+            del warmed  # Ray may forget them now
             self._test(driver, record, made)
             state, code = self._close(driver, record)
         finally:
@@ -271,12 +288,18 @@ class _Run:
 
 
 class _Slots:
-    """How many trials may be on their way at once; grows with the cluster, if the cluster can grow."""
+    """How many trials may be on their way at once; follows the cluster, if the cluster can grow."""
 
     def __init__(self, made: Plan, population: int | None) -> None:
-        self._slots = max(made.slots, population or 0)
+        self._made, self._population = made, population or 0
+        self._slots = max(made.slots, self._population)
+        self._until = time.monotonic() + _LOOK_AGAIN_S
 
     def __call__(self) -> int:
+        if self._made.cluster.autoscaling and time.monotonic() > self._until:
+            self._until = time.monotonic() + _LOOK_AGAIN_S
+            now = slots(self._made.request, Cluster.of_ray(), self._made.study.max_concurrent)
+            self._slots = max(now, self._population)
         return self._slots
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import json
 import math
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 
 from raytune_suite import Study, run
 from raytune_suite.analysis import load
-from raytune_suite.errors import ExperimentError, StudyError
+from raytune_suite.errors import EnvironmentMismatchError, ExperimentError, PlanError, StudyError
 from raytune_suite.runner import Results
 from raytune_suite.states import State
 
@@ -231,3 +233,56 @@ def test_a_ray_started_here_can_be_reached_from_this_machine_only(tmp_path: Path
     count, addresses = done.stdout.strip().splitlines()[-1].split(" ", 1)
     assert int(count) > 3
     assert not set(ast.literal_eval(addresses)) - {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_each_trial_sees_the_gpu_it_was_given(tmp_path: Path) -> None:
+    results = quiet(study(tmp_path, trainable="toys:Device", resources={"cpu": 0.5, "gpu": 1}))
+    for trial in results.experiment.record.trials.values():
+        assert trial.gpu_ids == [trial.last("visible")]
+        assert trial.last("gpu") == 1
+
+
+def test_trials_share_a_gpu_as_the_study_says(tmp_path: Path) -> None:
+    results = quiet(study(tmp_path, trainable="toys:Device", resources={"cpu": 0.5, "trials_per_gpu": 2}))
+    assert {t.last("gpu") for t in results.experiment.record.trials.values()} == {0.5}
+    assert results.experiment.record.sessions[0]["slots"] == 4
+
+
+def test_max_concurrent_is_a_ceiling(tmp_path: Path) -> None:
+    results = quiet(study(tmp_path, max_concurrent=1, space={"x": {"uniform": [0, 1]}, "sleep": 0.1}))
+    runs = sorted((t.runs[0].started, t.ended_at) for t in results.experiment.record.trials.values())
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(runs))
+
+
+def test_a_request_no_node_can_meet_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="64"):
+        quiet(study(tmp_path, resources={"cpu": 64, "gpu": 0}))
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_strict_study_refuses_workers_that_differ_from_the_driver(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentMismatchError, match="MKL_CBWR"):
+        quiet(study(tmp_path, trainable="toys:Environment", environment={"policy": "strict"}))
+    assert load(tmp_path / "toy").record.closed["state"] == "failed"
+
+
+def test_a_callback_of_rays_sees_results_without_the_suites_own_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+    monkeypatch.setenv("TOYS_CALLBACK", str(seen))
+    quiet(study(tmp_path, num_trials=2, callbacks=["toys:Counting"]))
+    lines = [json.loads(line) for line in seen.read_text().splitlines()]
+    assert sorted((trial, iteration) for trial, iteration, _ in lines) == [
+        (trial, iteration) for trial in ("00000", "00001") for iteration in (1, 2, 3)
+    ]
+    assert "validation/loss" in lines[0][2]
+    assert not [key for key in lines[0][2] if key.startswith("_")]
+
+
+def test_an_exact_grid_is_run_point_by_point(tmp_path: Path) -> None:
+    results = quiet(
+        study(tmp_path, search="grid", num_trials=None, space={"x": {"grid": [0.1, 0.3]}, "b": {"choice": [1, 2]}})
+    )
+    configs = [t.config for t in results.experiment.record.trials.values()]
+    assert sorted((c["x"], c["b"]) for c in configs) == [(0.1, 1), (0.1, 2), (0.3, 1), (0.3, 2)]

@@ -86,5 +86,5 @@ def test_a_killed_driver_leaves_every_report_and_no_worker(running: subprocess.P
     record = load(tmp_path / "stopped").record
     assert record.closed is None
     assert sum(len(t.reports) for t in record.trials.values()) >= 4
-    gone, alive = psutil.wait_procs(children, timeout=30)
+    _gone, alive = psutil.wait_procs(children, timeout=30)
     assert not [process for process in alive if "Hosted" in " ".join(process.cmdline())], alive

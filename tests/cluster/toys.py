@@ -108,3 +108,27 @@ def function(config: dict[str, Any]) -> None:
                 {"validation/loss": (config["x"] - 0.3) ** 2 + 1.0 / step, "steps": step},
                 checkpoint=tune.Checkpoint.from_directory(folder),
             )
+
+
+class Environment(Quadratic):
+    """Runs in another environment than the driver, as far as a recorded variable goes."""
+
+    def reset(self, config: dict[str, Any], context: Any) -> bool:
+        os.environ["MKL_CBWR"] = "COMPATIBLE"
+        return super().reset(config, context)
+
+
+class Device(Quadratic):
+    """Reports which GPU it was given, and how many threads it may use."""
+
+    def step(self) -> dict[str, Any]:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return {**super().step(), "visible": visible, "gpu": self.context.gpu, "cpus": self.context.cpus}
+
+
+class Counting(tune.Callback):
+    """A callback of Ray's kind, as MLflow's and W&B's are: writes what it is shown."""
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        with Path(os.environ["TOYS_CALLBACK"]).open("a") as file:
+            file.write(json.dumps([trial.trial_id, result["training_iteration"], sorted(result)]) + "\n")
