@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.schedulers.pb2 import PB2
 
@@ -36,6 +37,7 @@ class _Explained(PopulationBasedTraining):  # type: ignore[misc]
         super().__init__(time_attr="training_iteration", log_config=False, require_attrs=False, **kwargs)
         self._ledger, self._study, self._domains = ledger, study, domains
         self._borrowed: dict[str, Any] = {}
+        self._exploits: dict[str, int] = {}
         self._operations: dict[str, Any] = {}
         self._rng = np.random.default_rng(study.seed)
         self._population = trials_of(study) or 0
@@ -68,6 +70,31 @@ class _Explained(PopulationBasedTraining):  # type: ignore[misc]
         """Forget what the trial was about to load."""
         self._borrowed.pop(trial.trial_id, None)
         super().on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Choose whom Ray would, the one furthest behind, but among equals the one exploited least often.
+
+        An exploit sends a trial back to where its source stands. Ray would then run it before the source, which,
+        if it stays weak, sends it back again: with few slots, for ever.
+        """
+        trials = tune_controller.get_trials()
+        waiting = [trial for trial in trials if trial.status in (Trial.PENDING, Trial.PAUSED)]
+        ready = self._ready(waiting)
+        if waiting and not ready and not any(trial.status == Trial.RUNNING for trial in trials):
+            # A report that covers several iterations, or the death of the trial the others wait for, leaves
+            # everybody at the next meeting point or beyond it.
+            behind = min(self._trial_state[trial].last_train_time for trial in waiting)
+            self._next_perturbation_sync = behind + self._perturbation_interval
+            ready = self._ready(waiting)
+        return min(ready, key=self._turn, default=None)
+
+    def _ready(self, waiting: list[Any]) -> list[Any]:
+        if not self._synch:
+            return waiting
+        return [t for t in waiting if self._trial_state[t].last_train_time < self._next_perturbation_sync]
+
+    def _turn(self, trial: Any) -> tuple[int, int]:
+        return self._trial_state[trial].last_train_time, self._exploits.get(trial.trial_id, 0)
 
     def pinned(self) -> list[str]:
         """Return the checkpoints strong trials offer, and those weak ones are about to load."""
@@ -120,6 +147,7 @@ class _Explained(PopulationBasedTraining):  # type: ignore[misc]
         parent = {name: lookup(trial_to_clone.config, name) for name in self._domains}
         super()._exploit(tune_controller, trial, trial_to_clone)
         self._borrowed[trial.trial_id] = source.last_checkpoint
+        self._exploits[trial.trial_id] = self._exploits.get(trial.trial_id, 0) + 1
         facts["changes"] = {
             name: {"own": before[name], "source": parent[name], "now": lookup(trial.config, name)}
             for name in self._domains
