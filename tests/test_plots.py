@@ -167,6 +167,31 @@ def test_workers_that_are_replaced_use_a_free_lane_again() -> None:
     assert {bar.lane for bar in tables.timeline(Experiment(Path("x"), fold(events), None))} == {"a · 0"}
 
 
+def test_nodes_are_named_as_a_person_tells_them_apart() -> None:
+    first, second = "a" * 56, "b" * 56
+    starts: list[tuple[str | None, str]] = [(first, "10.0.0.1"), (second, "10.0.0.2"), (None, "")]
+    assert lanes_of(starts) == ["10.0.0.1 · 0", "10.0.0.2 · 0", "unknown · 0"]
+    assert lanes_of([(first, "127.0.0.1"), (second, "127.0.0.1")]) == ["127.0.0.1 aaaaaa · 0", "127.0.0.1 bbbbbb · 0"]
+    assert lanes_of([(first, "127.0.0.1"), (None, "")]) == ["127.0.0.1 · 0", "127.0.0.1 · 1"]
+
+
+def lanes_of(starts: list[tuple[str | None, str]]) -> list[str]:
+    """The lanes of trials that run at the same time on these nodes."""
+    events: list[dict[str, Any]] = [{"event": "experiment", "metric": "loss", "time": 0.0}]
+    for n, (node, ip) in enumerate(starts):
+        events += [{"event": "trial", "number": n, "time": 0.0}, {"event": "start", "number": n, "time": 1.0 + n}]
+        events += [{"event": "worker", "number": n, "node": node, "ip": ip, "time": 2.0}] if node else []
+    events.append({"event": "checkpoint", "number": 0, "iteration": 1, "path": "x", "time": 9.0})
+    return [bar.lane for bar in tables.timeline(Experiment(Path("x"), fold(events), None))]
+
+
+def test_panels_share_their_value_axis(digits: Experiment) -> None:
+    ranges = {
+        figures_of.layout.yaxis.range for figures_of in (parameters.slice_of(digits, s) for s in tables.slices(digits))
+    }
+    assert len(ranges) == 1
+
+
 def test_parallel_lines_rank_trials_and_mark_inactive_parameters(digits: Experiment) -> None:
     table = tables.parallel(digits)
     assert table.lines[-1].number == digits.best().number

@@ -132,7 +132,7 @@ def timeline(experiment: Experiment) -> go.Figure:
                 y=[bar.lane for bar in mine],
                 orientation="h",
                 name=fate,
-                marker={"color": COLORS[fate], "line": {"color": "rgba(0,0,0,0.3)", "width": 1}},
+                marker={"color": COLORS[fate], "line": {"color": "rgba(0,0,0,0.35)", "width": 0.6}},
                 text=[str(bar.number) for bar in mine],
                 textposition="inside",
                 insidetextanchor="middle",

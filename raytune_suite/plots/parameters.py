@@ -22,6 +22,7 @@ from raytune_suite.plots.style import (
     note,
     points,
     rank_color,
+    shared_axis,
     value_axis,
 )
 
@@ -62,7 +63,8 @@ def importance(experiment: Experiment, rule: Rule = "best") -> go.Figure:
     made = figure([bars], height=120 + 34 * len(shares), bargap=0.45)
     made.update_xaxes(title_text="share of the variation explained", tickformat=".0%", rangemode="tozero")
     made.update_yaxes(showgrid=False, ticks="", ticksuffix="  ")
-    note(made, table.warning or f"from {table.used} of {table.trials} trials with a value")
+    drawn = "" if table.used == table.trials else f"{table.used} of "
+    note(made, table.warning or f"from {drawn}{table.trials} trials")
     return made
 
 
@@ -78,7 +80,7 @@ def slices(experiment: Experiment, rule: Rule = "best", *, columns: int = 3) -> 
     grid = make_subplots(rows=rows, cols=columns, shared_yaxes=True, horizontal_spacing=0.04)
     made = figure([], height=60 + 300 * rows)
     made = grid.update_layout(made.layout.to_plotly_json())
-    made.update_yaxes(**axis_style(), **value_axis([p.value for s in found for p in s.points]))
+    made.update_yaxes(**axis_style(), **shared_axis([p.value for s in found for p in s.points]))
     named: set[str] = set()
     for place, one in enumerate(found):
         row, column = place // columns + 1, place % columns + 1
@@ -97,7 +99,8 @@ def slice_of(experiment: Experiment, one: tables.Slice) -> go.Figure:
     made = figure(_slice_traces(one), height=280, showlegend=False)
     made.update_layout(margin={"l": 56, "r": 12, "t": 24, "b": 48})
     made.update_xaxes(**_place_axis(one.axis))
-    made.update_yaxes(title_text=experiment.record.metric, **value_axis([point.value for point in one.points]))
+    every = [value for t in experiment.ranked() if (value := experiment.value(t)) is not None]
+    made.update_yaxes(title_text=experiment.record.metric, **shared_axis(every))
     if one.inactive:
         note(made, f"inactive in {one.inactive} trials")
     return made

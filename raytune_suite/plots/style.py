@@ -99,7 +99,7 @@ def value_axis(values: Sequence[float]) -> dict[str, Any]:
         room = 0.1 * abs(low) or 1.0
         return {"range": [low - room, high + room]}
     if low > 0 and high / low >= _LOG_RATIO:
-        return {"type": "log", **log_ticks(low, high)}
+        return {"type": "log", **log_ticks(low, high, dense=3)}
     lower, upper = ordered[len(ordered) // 4], ordered[(3 * len(ordered)) // 4]
     reach = 8 * (upper - lower)
     shown = [v for v in ordered if lower - reach <= v <= upper + reach]
@@ -109,10 +109,21 @@ def value_axis(values: Sequence[float]) -> dict[str, Any]:
     return {"range": [shown[0] - room, shown[-1] + room]}
 
 
-def log_ticks(low: float, high: float) -> dict[str, Any]:
-    """Ticks at powers of ten, and between them where there are few, written as one writes them in a study file."""
+def shared_axis(values: Sequence[float]) -> dict[str, Any]:
+    """As :func:`value_axis`, the same for every panel that shows some of ``values``."""
+    axis = value_axis(values)
+    if not values or "range" in axis:
+        return axis
+    log = axis.get("type") == "log"
+    low, high = (math.log10(v) if log else v for v in (min(values), max(values)))
+    room = 0.06 * (high - low)
+    return {**axis, "range": [low - room, high + room]}
+
+
+def log_ticks(low: float, high: float, *, dense: int = 2) -> dict[str, Any]:
+    """Ticks at powers of ten, up to ``dense`` of them also in between, written as one writes them in a study file."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = (1,) if last - first > 3 else (1, 3) if last - first > 1 else (1, 2, 5)
+    steps = (1,) if last - first > dense else (1, 3) if last - first > 1 else (1, 2, 5)
     stride = 1 + (last - first) // 8
     ticks = [step * 10.0**power for power in range(first, last + 1, stride) for step in steps]
     return {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}

@@ -222,10 +222,11 @@ def timeline(experiment: Experiment) -> list[Bar]:
     zero, now = record.started_at or 0.0, record.updated_at or 0.0
     stays = [(run.started, trial, run) for trial in _trials(experiment) for run in trial.runs]
     lanes: dict[str, list[tuple[float, int | None]]] = {}
+    names = _node_names([run for _, _, run in stays])
     bars = []
     for start, trial, run in sorted(stays, key=lambda stay: (stay[0], stay[1].number)):
         end = now if run.ended is None else run.ended
-        node = run.node or "local"
+        node = names[run.node]
         lane = _lane(lanes.setdefault(node, []), start, end, run.pid)
         text = f"{describe(experiment, trial)}<br>{_where(run)}"
         bars.append(Bar(trial.number, run.attempt, f"{node} · {lane}", start - zero, end - zero, fate(run.state), text))
@@ -298,6 +299,20 @@ def _lane(lanes: list[tuple[float, int | None]], start: float, end: float, pid: 
     lane = next(iter(same or free), len(lanes))
     lanes[lane : lane + 1] = [(end, pid)]
     return lane
+
+
+def _node_names(runs: list[Run]) -> dict[str | None, str]:
+    """Nodes as a person tells them apart: Ray's long ids are replaced by the address, or cut.
+
+    A stay that ended before its worker said where it is belongs to the only node there is, if there is one.
+    """
+    address = {run.node: run.ip or "node" for run in runs if run.node}
+    shared = len(set(address.values())) < len(address)
+    names: dict[str | None, str] = {}
+    for node, ip in address.items():
+        short = node if len(node) <= 24 else f"{ip} {node[:6]}" if shared else ip
+        names[node] = short
+    return {None: next(iter(names.values())) if len(names) == 1 else "unknown", **names}
 
 
 def _where(run: Run) -> str:

@@ -75,14 +75,14 @@ def _comparison(experiment: Experiment, best: TrialRecord) -> str:
         cells = [_cell(ours, name), *([_cell(theirs, name)] if default else [])]
         changed = ' class="changed"' if default and cells[0] != cells[1] else ""
         rows.append(f"<tr{changed}><td>{escape(name)}</td>{_tds(cells)}</tr>")
-    metrics = dict.fromkeys([*_last(best), *(_last(default) if default else {})])
+    metrics = dict.fromkeys([*_measured(best), *(_measured(default) if default else {})])
     both = [best, *([default] if default else [])]
     for name in metrics:
-        numbers = [escape(value_text(_last(trial).get(name))) for trial in both]
+        numbers = [escape(value_text(_measured(trial).get(name))) for trial in both]
         rows.append(f'<tr><td class="off">{escape(name)}</td>{_tds(numbers)}</tr>')
     heads = f"<th class=n>best (trial {best.number})</th>"
     heads += f"<th class=n>default (trial {default.number})</th>" if default else ""
-    note = " Metrics are those reported last." if metrics else ""
+    note = " Metrics are those of the best iteration." if metrics else ""
     about = f'<p class="about">By the best value over any iteration; parameters that differ are bold.{note}</p>'
     return f"<h3>Best configuration</h3>{about}<table><tr><th></th>{heads}</tr>{''.join(rows)}</table>"
 
@@ -121,10 +121,13 @@ def _errors(experiment: Experiment) -> str:
     return "".join(parts)
 
 
-def _last(trial: TrialRecord) -> dict[str, Any]:
-    """A trial's last metrics and its held-out test."""
-    last = dict(trial.last_report.metrics) if trial.last_report else {}
-    return {**{name: v for name, v in last.items() if isinstance(v, int | float)}, **(trial.test or {})}
+def _measured(trial: TrialRecord) -> dict[str, Any]:
+    """A trial's metrics at its best iteration, the study's own first, and its held-out test."""
+    best = trial.best()
+    report = next((r for r in trial.reports if best and r.iteration == best.iteration), trial.last_report)
+    found = {name: v for name, v in (report.metrics if report else {}).items() if isinstance(v, int | float)}
+    own = {name: found[name] for name in [trial.metric] if name in found}
+    return {**own, **found, **(trial.test or {})}
 
 
 def _cell(config: dict[str, Any], name: str) -> str:
