@@ -172,7 +172,7 @@ class TrialRecord:
 class Record:
     """The state of an experiment after the events applied so far.
 
-    With ``keep_reports=False`` a trial keeps its last report and its best value only, so a driver's memory
+    With ``keep_reports=False`` a trial keeps its last report, decision and best value only, so a driver's memory
     does not grow with the number of reports. Unknown events and fields are ignored.
     """
 
@@ -332,7 +332,11 @@ class Record:
 
     def _on_decision(self, event: Event) -> None:
         trial = self.trials[event["number"]]
+        if not self.keep_reports:
+            trial.decisions.clear()
         trial.decisions.append(event)
+        if event.get("action") == "exploit":
+            trial.config = (event.get("reason") or {}).get("config") or trial.config
         if event.get("action") == "pause":
             trial.state = State.PAUSED
             self._finish_run(trial, event["time"], State.PAUSED)

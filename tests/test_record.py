@@ -146,6 +146,16 @@ def test_the_best_trial_is_no_failure_and_ties_go_to_the_first() -> None:
     assert begun().best() is None
 
 
+def test_what_a_worker_says_later_completes_its_start() -> None:
+    record = begun()
+    tell(record, "start", number=0, attempt=1)
+    tell(record, "worker", number=0, node="m", pid=7, restored=3, worker_trials=2, environment="f", gpu_ids=[0, 1])
+    run = record.trials[0].runs[-1]
+    assert (run.node, run.pid, run.restored, run.worker_trials, run.gpu_ids) == ("m", 7, 3, 2, [0, 1])
+    assert record.trials[0].environment == "f"
+    assert record.trials[0].runs[0].node == "n"
+
+
 def test_unknown_events_and_fields_are_ignored() -> None:
     record = begun()
     tell(record, "weather", sun=True)
@@ -182,6 +192,8 @@ def test_without_reports_memory_does_not_grow_with_reports() -> None:
     gc.collect()
     tracemalloc.start()
     reports(record, *[1.0] * 5000, first=101)
+    for iteration in range(1000):
+        tell(record, "decision", number=0, iteration=iteration, action="continue", by="asha", reason={}, text="x" * 99)
     gc.collect()
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
