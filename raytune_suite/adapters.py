@@ -185,7 +185,13 @@ class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
         self.inner.on_trial_remove(controller, trial)
 
     def choose_trial_to_run(self, controller: Any) -> SuiteTrial | None:
-        """See ``TrialScheduler``."""
+        """The paused trial to wake, for a scheduler that pauses; None leaves pending trials to the controller.
+
+        Naming a pending trial, as Ray's own schedulers do, lets it take the worker of a trial that has just ended
+        while its own is still starting: that one is thrown away, and the next trial starts yet another.
+        """
+        if not self.scheduler.pauses:
+            return None
         return self.inner.choose_trial_to_run(controller)  # type: ignore[no-any-return]
 
     def debug_string(self) -> str:

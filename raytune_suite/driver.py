@@ -160,7 +160,7 @@ class Driver:
     def _scheduled(self, number: int, trial: _Live, value: float | None, decide: Decide) -> str:
         if value is None:
             return CONTINUE  # no metric this time (validated every few iterations): nothing to judge by
-        decision = decide(value if math.isfinite(value) else self._worst())
+        decision = decide(value)
         why = self.scheduler.explain(trial_id(number), trial.iteration, value, decision)
         if why is not None:
             self._explained(number, why)
@@ -178,9 +178,6 @@ class Driver:
         self._decision(number, trial.iteration, "stop", stopped.by, stopped.reason, stopped.text)
         trial.ending = stopped
         return STOP
-
-    def _worst(self) -> float:
-        return 1e30 if self.study.mode == "min" else -1e30
 
     def _remember(self, trial: _Live, value: float | None) -> None:
         if value is None:

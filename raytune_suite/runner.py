@@ -182,6 +182,8 @@ class _Run:
         from raytune_suite.worker import worker_class
 
         scheduler = driver.scheduler
+        if scheduler.pauses:
+            os.environ.pop("TUNE_RESULT_BUFFER_LENGTH", None)  # every result must be judged before the next
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(made.slots, scheduler.population or 0) + 1)
         inbox: dict[str, Any] = {}
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
