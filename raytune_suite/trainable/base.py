@@ -127,6 +127,7 @@ class TorchTrainable(Loop):
         self.config = dict(config)
         self.context = context
         self.apply(self.config)
+        context.trial_dir.mkdir(parents=True, exist_ok=True)
         self._switches = seeding.Switches()
         self._tensorboard = None
         self._loaders = self._samples = self._batch = 0

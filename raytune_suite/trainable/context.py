@@ -43,17 +43,18 @@ class Context:
     ) -> Context:
         """A context outside any study, to try a trainable in a notebook or a test.
 
-        Everything goes below ``folder``, by default a new temporary folder; prepared data then goes to the
-        user's cache, so that it is made once.
+        Everything goes below ``folder``, by default a new temporary folder; prepared data then goes
+        where studies keep it, so that it is made once.
         """
         root = Path(folder) if folder is not None else Path(tempfile.mkdtemp(prefix="raytune-"))
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "raytune_suite"
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        shared = Path(os.environ.get("RAYTUNE_DATA_DIR") or caches / "raytune_suite")
         return cls(
             trial_id="00000",
             number=0,
             seed=seed,
             trial_dir=root / "trial",
-            data_dir=root / "data" if folder is not None else cache,
+            data_dir=root / "data" if folder is not None else shared,
             tensorboard_dir=root / "tensorboard",
             cpus=cpus,
             gpu=gpu,
