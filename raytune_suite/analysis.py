@@ -42,9 +42,7 @@ class Experiment:
         self.live = live
 
     def __repr__(self) -> str:
-        return (
-            f"<Experiment {self.name!r}: {self.status}, {len(self.record.trials)} trials, in {self.folder}>"
-        )
+        return f"<Experiment {self.name!r}: {self.status}, {len(self.record.trials)} trials, in {self.folder}>"
 
     @property
     def name(self) -> str:
@@ -58,9 +56,7 @@ class Experiment:
 
         path = self.folder / "study.yaml"
         if not path.is_file():
-            raise ExperimentError(
-                f"{self.folder} has no study.yaml: its tables can be read, its study cannot."
-            )
+            raise ExperimentError(f"{self.folder} has no study.yaml: its tables can be read, its study cannot.")
         return Study.load(path)
 
     @property
@@ -102,9 +98,7 @@ class Experiment:
         ranked = self.ranked(rule)
         if ranked:
             return ranked[0]
-        raise ExperimentError(
-            f"{self.name} has no best trial by rule {rule!r} ({RULES[rule]}): {self._outcome()}"
-        )
+        raise ExperimentError(f"{self.name} has no best trial by rule {rule!r} ({RULES[rule]}): {self._outcome()}")
 
     @property
     def best_config(self) -> dict[str, Any]:
@@ -143,9 +137,7 @@ class Experiment:
         import pandas as pd
 
         _check_rule(rule)
-        rows = [
-            self._row(trial, rule) for trial in sorted(self.record.trials.values(), key=lambda t: t.number)
-        ]
+        rows = [self._row(trial, rule) for trial in sorted(self.record.trials.values(), key=lambda t: t.number)]
         frame = pd.DataFrame(rows, columns=None if rows else [*_COLUMNS, "error"])
         frame["started"] = pd.to_datetime(frame["started"], unit="s", utc=True)
         configs = self._parameter_columns(frame.columns)
@@ -169,9 +161,7 @@ class Experiment:
         ]  # fmt: skip
         frame = pd.DataFrame(rows, columns=["number", "iteration", "metric", "value", "time", "elapsed"])
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
-        return frame.astype(
-            {"number": "int64", "iteration": "int64", "value": "float64", "elapsed": "float64"}
-        )
+        return frame.astype({"number": "int64", "iteration": "int64", "value": "float64", "elapsed": "float64"})
 
     def export(self, path: Path | str, what: Literal["trials", "history"] = "trials") -> Path:
         """Write a table as CSV or Parquet, by the suffix of ``path``. Raises ExperimentError for another one.
@@ -234,9 +224,7 @@ class Experiment:
             return "no trial was started."
         text = ", ".join(f"{count} {state}" for state, count in counts.items())
         failed = next((t for t in self.record.trials.values() if t.error), None)
-        return (
-            f"{text}. First error (trial {failed.number}): {describe_error(failed)}" if failed else f"{text}."
-        )
+        return f"{text}. First error (trial {failed.number}): {describe_error(failed)}" if failed else f"{text}."
 
 
 _COLUMNS = ["number", "state", "by", "reason", "value", "best", "best_iteration", "iterations", "started",
@@ -266,9 +254,7 @@ def find(storage: Path | str) -> list[Path]:
     return sorted(found)
 
 
-def select(
-    experiments: Iterable[Experiment], expression: str | Expression
-) -> list[tuple[Experiment, TrialRecord]]:
+def select(experiments: Iterable[Experiment], expression: str | Expression) -> list[tuple[Experiment, TrialRecord]]:
     """The trials of several experiments for which ``expression`` holds.
 
     A name that a trial lacks (an inactive parameter) makes its comparison false. Raises ExperimentError for a
@@ -336,9 +322,7 @@ def _not_one(folder: Path) -> str:
     if folder.is_dir():
         inside = find(folder)
         fix = (
-            f" Experiments in it: {', '.join(p.relative_to(folder).as_posix() for p in inside[:5])}."
-            if inside
-            else ""
+            f" Experiments in it: {', '.join(p.relative_to(folder).as_posix() for p in inside[:5])}." if inside else ""
         )
         return f"{folder} is not an experiment: it has no {journal.FILE}.{fix}"
     names = {path.name: path for path in find(folder.parent)} if folder.parent.is_dir() else {}

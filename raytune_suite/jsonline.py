@@ -135,6 +135,4 @@ def _scalar(value: object) -> object:
 def _secrets() -> list[tuple[str, str]]:
     """Values of environment variables that look like credentials, as they would stand in a line."""
     found = [(v, name) for name, v in os.environ.items() if _SECRET_NAME.search(name) and len(v) >= 8]
-    return [
-        (json.dumps(value, ensure_ascii=False)[1:-1], f"[value of {name}]") for value, name in sorted(found)
-    ]
+    return [(json.dumps(value, ensure_ascii=False)[1:-1], f"[value of {name}]") for value, name in sorted(found)]

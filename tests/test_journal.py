@@ -64,9 +64,7 @@ def test_numbers_that_json_lacks_come_back_as_they_were(journal: Journal, value:
     assert back == value or (math.isnan(back) and math.isnan(value))
 
 
-@pytest.mark.parametrize(
-    "text", ["NaN", "Infinity", "-Infinity", "'NaN", "''Infinity", "nan", "é\u2028\ud800"]
-)
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "'NaN", "''Infinity", "nan", "é\u2028\ud800"])
 def test_texts_stay_texts(journal: Journal, text: str) -> None:
     journal.append("trial", number=0, config={"a": text})
     report(journal, 1.0)
@@ -212,9 +210,7 @@ def test_a_forked_child_neither_writes_nor_keeps_the_lock(journal: Journal) -> N
     assert values(journal.folder) == [2.0]
 
 
-@pytest.mark.parametrize(
-    "torn", [b'{"seq":3,"ti', b"\x00\x00\x00", b'{"seq":3}', b"garbage\n", b"\x00\x00\n"]
-)
+@pytest.mark.parametrize("torn", [b'{"seq":3,"ti', b"\x00\x00\x00", b'{"seq":3}', b"garbage\n", b"\x00\x00\n"])
 def test_a_torn_last_line_is_left_out_by_readers_and_put_aside_by_the_next_writer(
     journal: Journal, torn: bytes
 ) -> None:
@@ -230,9 +226,7 @@ def test_a_torn_last_line_is_left_out_by_readers_and_put_aside_by_the_next_write
     assert (journal.folder / "journal.torn").read_bytes() == torn + b"\n"
 
 
-@pytest.mark.parametrize(
-    "damage", ["not json", '{"seq": 7, "time": 0, "event": "report"}', "[1]", '{"time": 0}']
-)
+@pytest.mark.parametrize("damage", ["not json", '{"seq": 7, "time": 0, "event": "report"}', "[1]", '{"time": 0}'])
 def test_a_broken_line_in_the_middle_is_an_error_that_names_the_line(journal: Journal, damage: str) -> None:
     for value in (1.0, 2.0, 3.0):
         report(journal, value)
@@ -384,9 +378,7 @@ def test_an_experiment_can_be_read_where_nothing_can_be_written(tmp_path: Path) 
             folder.chmod(0o755)
 
 
-def test_values_of_secret_environment_variables_never_go_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_values_of_secret_environment_variables_never_go_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", 'ab"cd\\1234567')
     monkeypatch.setenv("HARMLESS", "dress-size-12")
     seen: list[dict[str, Any]] = []
