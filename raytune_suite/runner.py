@@ -31,7 +31,6 @@ from raytune_suite import (
     schedulers,
     search,
     stoppers,
-    warming,
 )
 from raytune_suite.analysis import Experiment, load
 from raytune_suite.checkpoints import TrialCheckpoints
@@ -42,6 +41,7 @@ from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
 from raytune_suite.resources import Cluster, Request, request, slots
+from raytune_suite.search.core import Searcher
 from raytune_suite.states import State
 from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
@@ -114,10 +114,8 @@ class _Run:
 
     def _with_ray(self) -> Results:
         made = plan.make(self.study, Cluster.of_ray())
-        warmed = warming.warm(self.study, data_dir(), made.request, made.slots)
         logger.info("raytune_suite %s runs %s in %s", __version__, self.study.name, self.folder)
         searcher = search.build(self.study)
-        threading.Thread(target=searcher.prepare, name="searcher-imports", daemon=True).start()
         scheduler = schedulers.build(self.study)
         driver = Driver(
             self.study,
@@ -131,14 +129,13 @@ class _Run:
         record = Record(keep_reports=False)
         view = progress.Progress(record, made.lines(), self.console, self.verbosity, folder=self.folder)
         board = TensorBoardWriter(self.folder, self.study)
-        for listener in (record.apply, board.apply, view.apply):
+        for listener in (record.apply, board.apply, view.apply, _Preparation(searcher)):
             self.journal.subscribe(listener)
         try:
             self._announce(made)
             view.start()
             with _signals(driver):
                 self._search(driver, made)
-            del warmed  # Ray may forget them now
             self._test(driver, record, made)
             state, code = self._close(driver, record)
         finally:
@@ -303,6 +300,21 @@ class _Slots:
             now = slots(self._made.request, Cluster.of_ray(), self._made.study.max_concurrent)
             self._slots = max(now, self._population)
         return self._slots
+
+
+class _Preparation:
+    """Lets the searcher import what it needs in the background once the workers have done their own importing.
+
+    On a small machine both at once would only delay the first report; the first suggestions need no model.
+    """
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher, self._begun = searcher, False
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "report" and not self._begun:
+            self._begun = True
+            threading.Thread(target=self._searcher.prepare, name="searcher-imports", daemon=True).start()
 
 
 class _Resources:

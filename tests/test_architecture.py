@@ -50,7 +50,6 @@ LAYERS = (
     "watchdog",
     "hosts",
     "worker",
-    "warming",
     "preflight",
     # what is shown of a study, while it runs and after: reads events, never live objects
     "hparams",
@@ -90,7 +89,7 @@ LAYERS = (
 NEEDS_RAY = {
     *("schedulers.fifo", "schedulers.foreign", "schedulers.onray", "search.foreign"),  # what Ray ships
     *("nodes", "tune_trainable", "hosts", "worker", "preflight"),  # what runs on it
-    *("ray_runtime", "warming", "failures", "adapters", "final", "runner"),  # what starts it
+    *("ray_runtime", "failures", "adapters", "final", "runner"),  # what starts it
     *("dashboard", "jobs"),
 }
 
