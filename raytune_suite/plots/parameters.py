@@ -183,16 +183,19 @@ def _parallel_axes(made: go.Figure, scales: list[Axis], some_inactive: bool) -> 
             labels.append({**style, "x": place, "y": height, "text": text, "xanchor": "right", "xshift": -5})
     if some_inactive:
         labels.append({**style, "x": -0.44, "y": -0.14, "text": "inactive", "xanchor": "left"})
-    names = [_wrapped(axis.name) for axis in scales]
-    made.update_xaxes(tickvals=list(range(len(scales))), ticktext=names, side="top", showgrid=False, ticks="",
-                      showline=False, range=[-0.45, len(scales) - 0.85])  # fmt: skip
+    crowded = len(scales) > 10
+    names = [axis.name if crowded else _wrapped(axis.name, 14 if len(scales) <= 6 else 9) for axis in scales]
+    look = {"side": "top", "showgrid": False, "ticks": "", "showline": False, "tickangle": -35 if crowded else 0}
+    made.update_xaxes(tickvals=list(range(len(scales))), ticktext=names, range=[-0.45, len(scales) - 0.85], **look)
     made.update_yaxes(visible=False, range=[-0.2 if some_inactive else -0.05, 1.06])
-    made.update_layout(margin={"l": 20, "r": 24, "t": 64, "b": 16}, shapes=shapes, annotations=labels)
+    made.update_layout(
+        margin={"l": 20, "r": 110 if crowded else 24, "t": 64, "b": 16}, shapes=shapes, annotations=labels
+    )
 
 
-def _wrapped(name: str) -> str:
+def _wrapped(name: str, width: int) -> str:
     """A long name in two lines, broken after a dot or an underscore."""
-    if len(name) <= 14:
+    if len(name) <= width:
         return name
     breaks = [i + 1 for i, letter in enumerate(name) if letter in "._/"] or [len(name)]
     middle = min(breaks, key=lambda i: abs(i - len(name) / 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -20,6 +20,7 @@ def trials(experiment: Experiment) -> str:
     names = list(dict.fromkeys(name for t in experiment.record.trials.values() for name in t.point))
     heads = ["trial", "state", "value", "at", "iterations", "seconds", "origin", *names, "why it ended"]
     numeric = {"trial", "value", "at", "iterations", "seconds"}
+    numeric |= {name for name in names if _numeric(t.point.get(name) for t in experiment.record.trials.values())}
     head = "".join(
         f'<th{" class=n" if h in numeric else ""}><button type="button">{escape(h)}</button></th>' for h in heads
     )
@@ -56,6 +57,10 @@ def _trial_row(experiment: Experiment, trial: TrialRecord, names: Sequence[str],
     state = f'<td><span class="state {tables.fate(trial.state)}">{escape(trial.state.replace("_", " "))}</span></td>'
     mark = ' class="best"' if best else ""
     return f"<tr{mark}>{written[0]}{state}{''.join(written[1:])}</tr>"
+
+
+def _numeric(values: Iterable[Any]) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values if v is not None)
 
 
 def _td(kind: str, key: Any, text: str) -> str:
