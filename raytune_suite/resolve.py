@@ -35,9 +35,7 @@ def resolve(reference: str, project: Path | str) -> Any:
             module fails while it is imported (the original error is chained).
     """
     if not is_reference(reference):
-        raise TrainableError(
-            f"{reference!r} must have the form package.module:Class, as trainables.digits:DigitsCNN"
-        )
+        raise TrainableError(f"{reference!r} must have the form package.module:Class, as trainables.digits:DigitsCNN")
     project = Path(project).resolve()
     _put_first(str(project))
     module_name, _, path = reference.partition(":")
@@ -99,9 +97,7 @@ def _import(name: str, reference: str, project: Path) -> Any:
             ) from error
         raise TrainableError(_missing_module(error.name, reference, project)) from None
     except Exception as error:
-        raise TrainableError(
-            f"{reference}: importing {name} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise TrainableError(f"{reference}: importing {name} failed: {type(error).__name__}: {error}") from error
 
 
 def _forget_namesake(top: str, project: Path) -> None:
@@ -142,9 +138,7 @@ def _attribute(module: Any, path: str, reference: str) -> Any:
         if not hasattr(found, part):
             public = [name for name in dir(found) if not name.startswith("_")]
             near = nearest(part, public)
-            hint = (
-                f"Did you mean {near}?" if near else f"It has: {', '.join(public[:12]) or 'nothing public'}."
-            )
+            hint = f"Did you mean {near}?" if near else f"It has: {', '.join(public[:12]) or 'nothing public'}."
             raise TrainableError(f"{reference}: {_shown(found)} has no {part}. {hint}")
         found = getattr(found, part)
     return found

@@ -36,6 +36,4 @@ class State(StrEnum):
         return self in (State.INFEASIBLE, State.FAILED, State.OOM, State.TIMED_OUT)
 
 
-_ENDED = frozenset(
-    {State.COMPLETED, State.STOPPED, State.INFEASIBLE, State.FAILED, State.OOM, State.TIMED_OUT}
-)
+_ENDED = frozenset({State.COMPLETED, State.STOPPED, State.INFEASIBLE, State.FAILED, State.OOM, State.TIMED_OUT})

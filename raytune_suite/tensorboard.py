@@ -34,9 +34,7 @@ class TensorBoardWriter:
     with the files (a full disk) is logged and ends the writing, not the study; see :func:`write`.
     """
 
-    def __init__(
-        self, folder: Path, study: Any = None, *, max_open: int = MAX_OPEN, size: int = QUEUE
-    ) -> None:
+    def __init__(self, folder: Path, study: Any = None, *, max_open: int = MAX_OPEN, size: int = QUEUE) -> None:
         self.error: Exception | None = None
         self._board = Board(folder, study, max_open=max_open)
         self._queue: deque[Event] = deque()
@@ -69,9 +67,7 @@ class TensorBoardWriter:
         flushed = time.monotonic()
         ending = False
         while not ending:
-            ending = self._closing.wait(
-                PAUSE_SECONDS
-            )  # asked before draining: what came until then is written
+            ending = self._closing.wait(PAUSE_SECONDS)  # asked before draining: what came until then is written
             while self._queue:
                 self._take(self._queue.popleft())
             if self._board.seq < self._last_seq and not self._queue:

@@ -14,7 +14,7 @@ def ray_local() -> Iterator[None]:
     """Start Ray once; ``run`` finds it and neither starts nor stops another."""
     from raytune_suite import ray_runtime
 
-    temp = tempfile.mkdtemp(prefix="rt-", dir="/tmp")  # noqa: S108 - Ray's sockets need a short path
+    temp = tempfile.mkdtemp(prefix="rt-", dir="/tmp")
     with ray_runtime.environment():
         import ray
 
