@@ -43,12 +43,8 @@ def test(settings: Mapping[str, Any], record: Record, needs: Request) -> Iterato
 def best_checkpoint(settings: Mapping[str, Any], trial: TrialRecord) -> Saved | None:
     """The checkpoint with the trial's best value, or its last if none has a value; None if there is none."""
     folder = Path(settings["folder"]) / "checkpoints" / trial.trial_id
-    saved = TrialCheckpoints(folder, mode=settings["mode"]).all()
-    sign = 1.0 if settings["mode"] == "min" else -1.0
-    scored = [s for s in saved if s.value is not None]
-    if scored:
-        return min(scored, key=lambda s: (sign * (s.value or 0.0), s.iteration))
-    return saved[-1] if saved else None
+    checkpoints = TrialCheckpoints(folder, mode=settings["mode"])
+    return checkpoints.best() or checkpoints.latest()
 
 
 def _candidates(record: Record) -> list[TrialRecord]:

@@ -67,6 +67,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._open = False
         self._elapsed = 0.0
         self._saved: Saved | None = None
+        self._store = self._checkpoints()
         self._deferred: TrialError | None = None
         self._facts: dict[str, Any] = {}
 
@@ -141,7 +142,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def _opened(self) -> Host:
         if self._host is None or not self._open:
             host = self._start_host()
-            if (last := self._checkpoints().latest()) is not None:
+            if (last := self._store.latest()) is not None:
                 self._load(host, last)
         return self._host  # type: ignore[return-value]
 
@@ -201,7 +202,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def _write_checkpoint(self, host: Host, metrics: Mapping[str, Any]) -> Saved:
         value = metrics.get(self.settings["metric"])
         value = float(value) if isinstance(value, (int, float)) else None
-        self._saved = self._checkpoints().write(self._iteration, self._elapsed, value, host.save)
+        self._saved = self._store.write(self._iteration, self._elapsed, value, host.save)
         path = self._saved.path.relative_to(self.settings["folder"])
         self._facts["checkpoint"] = {"iteration": self._iteration, "path": str(path)}
         return self._saved

@@ -23,6 +23,7 @@ LAYERS = (
     "states",
     "nearest",  # "did you mean"
     "seeds",
+    "durable",
     # a study, declared and checked
     "expression",
     "resolve",  # module:attribute

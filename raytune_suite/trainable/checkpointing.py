@@ -5,7 +5,6 @@ The file is torch's own format and loads with ``weights_only=True``: tensors, nu
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -19,9 +18,11 @@ FORMAT = 1
 
 
 def write(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write ``state`` into ``folder`` atomically and durably.
+    """Write ``state`` into ``folder`` atomically.
 
-    A folder that does not exist yet appears complete or not at all; in one that exists, the file is replaced.
+    A folder that does not exist yet appears complete or not at all; in one that exists, the file is replaced. It
+    survives the death of this process at any time; making it survive a power cut (fsync, slower than writing) is
+    left to whoever keeps the folder, who need not wait for it.
     Raises :class:`TrainableError` if ``state`` holds something that could not be loaded safely.
     """
     import torch
@@ -35,13 +36,9 @@ def write(folder: Path, state: Mapping[str, Any]) -> None:
     draft = target / (FILE if fresh else f".{FILE}.partial")
     with draft.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
     draft.replace(target / FILE)
-    sync_folder(target)
     if fresh:
         target.rename(folder)
-        sync_folder(folder.parent)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -89,12 +86,3 @@ def plain(value: Any, where: str) -> Any:
         f"{where} is a {type(value).__qualname__}, which a checkpoint cannot hold: "
         "keep tensors, numbers, strings, lists and dicts in extra_state()"
     )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename inside ``folder`` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -25,8 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from raytune_suite.durable import sync_tree
 from raytune_suite.errors import TrainableError
-from raytune_suite.trainable.checkpointing import sync_folder
 
 MARKER = "complete.json"
 _LONGEST_LISTING = 10_000
@@ -125,17 +125,6 @@ def _make(method: Any, settings: Mapping[str, Any], folder: Path) -> None:
         file.chmod(0o444)
     sizes = {str(file.relative_to(draft)): file.stat().st_size for file in files}
     (draft / MARKER).write_text(json.dumps({"files": sizes}, indent=1))
-    _sync(draft)
+    sync_tree(draft)
     draft.rename(folder)
-    sync_folder(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    import os
-
-    for file in folder.rglob("*"):
-        if file.is_file():
-            handle = os.open(file, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
-    sync_folder(folder)
+    sync_tree(folder)
