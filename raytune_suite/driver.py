@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError
 from raytune_suite.failures import Failure
-from raytune_suite.journal import Journal
 from raytune_suite.metrics import check_report, value_of
 from raytune_suite.schedulers.core import Explanation, Scheduler
 from raytune_suite.search.core import Observation, Searcher
@@ -41,9 +40,20 @@ class NewTrial:
     config: dict[str, Any]
 
 
+class Log(Protocol):
+    """Where the driver writes: the journal, or what stands in for it while a journal is lived through again."""
+
+    def append(self, kind: str, **fields: Any) -> int:
+        """Write one event and return its number."""
+        ...
+
+
 @dataclass
-class _Live:
+class Live:
+    """A trial that has not ended: what is known of it besides its record."""
+
     point: dict[str, Any]
+    config: dict[str, Any]
     iteration: int = 0
     value: float | None = None
     best: float | None = None
@@ -61,7 +71,7 @@ class Driver:
     def __init__(
         self,
         study: Study,
-        journal: Journal,
+        journal: Log,
         searcher: Searcher,
         scheduler: Scheduler,
         stoppers: Stoppers,
@@ -72,7 +82,9 @@ class Driver:
         self.study, self.journal = study, journal
         self.searcher, self.scheduler, self.stoppers = searcher, scheduler, stoppers
         self.num_trials = num_trials
-        self.live: dict[int, _Live] = {}
+        self.live: dict[int, Live] = {}
+        #: Trials of an earlier session that have not ended: given out again before any new one.
+        self.waiting: dict[int, Live] = {}
         self.stopped: Stopped | None = None
         self.error: BaseException | None = None
         self._on_environment = on_environment
@@ -88,7 +100,7 @@ class Driver:
     def finished(self) -> bool:
         """No further trial will be given out."""
         over = self.num_trials is not None and self._next_number >= self.num_trials
-        return over or self._exhausted or self.stopping
+        return self.stopping or ((over or self._exhausted) and not self.waiting)
 
     @property
     def stopping(self) -> bool:
@@ -99,6 +111,8 @@ class Driver:
         """The next trial to run, or None if there is none now."""
         if self.finished:
             return None
+        if self.waiting:
+            return self._again(min(self.waiting))
         number, seen = self._next_number, self._seq
         try:
             suggestion = self.searcher.ask(number)
@@ -121,8 +135,30 @@ class Driver:
             seen=seen,
             note=suggestion.note,
         )
-        self.live[number] = _Live(suggestion.point)
+        self.live[number] = Live(suggestion.point, config)
         return NewTrial(number, trial_id(number), config)
+
+    def _again(self, number: int) -> NewTrial:
+        """A trial of an earlier session; its worker goes on from its last checkpoint."""
+        trial = self.live[number] = self.waiting.pop(number)
+        return NewTrial(number, trial_id(number), trial.config)
+
+    def adopt(self, number: int, trial: Live) -> None:
+        """Take over a trial that was made in an earlier session: the searcher is told, not asked."""
+        self._next_number = max(self._next_number, number + 1)
+        self.live[number] = trial
+        self._tell(number, trial, State.PENDING)
+
+    def reopen(self, unfinished: Mapping[int, Live]) -> None:
+        """Begin another session: what ended the last one is over, ``unfinished`` trials wait for their turn.
+
+        A trial whose end was decided and not yet written stays live.
+        """
+        self.stopped = self.error = None
+        self._checked = False
+        undecided = {number: trial for number, trial in self.live.items() if trial.ending is None}
+        self.waiting |= {**undecided, **unfinished}
+        self.live = {number: trial for number, trial in self.live.items() if trial.ending is not None}
 
     def started(self, number: int) -> None:
         """A worker has taken the trial."""
@@ -157,7 +193,7 @@ class Driver:
             return self._stop(number, trial, stopped)
         return decision
 
-    def _scheduled(self, number: int, trial: _Live, value: float | None, decide: Decide) -> str:
+    def _scheduled(self, number: int, trial: Live, value: float | None, decide: Decide) -> str:
         if value is None:
             return CONTINUE  # no metric this time (validated every few iterations): nothing to judge by
         decision = decide(value)
@@ -174,12 +210,12 @@ class Driver:
     def _explained(self, number: int, why: Explanation) -> None:
         self._decision(number, why.iteration, why.action, why.by, why.reason, why.text)
 
-    def _stop(self, number: int, trial: _Live, stopped: Stopped) -> str:
+    def _stop(self, number: int, trial: Live, stopped: Stopped) -> str:
         self._decision(number, trial.iteration, "stop", stopped.by, stopped.reason, stopped.text)
         trial.ending = stopped
         return STOP
 
-    def _remember(self, trial: _Live, value: float | None) -> None:
+    def _remember(self, trial: Live, value: float | None) -> None:
         if value is None:
             return
         trial.value = value
@@ -187,7 +223,7 @@ class Driver:
         if math.isfinite(value) and better:
             trial.best = value
 
-    def _returned(self, trial: _Live) -> Stopped:
+    def _returned(self, trial: Live) -> Stopped:
         if trial.iteration:
             return Stopped("", "the trainable returned", State.COMPLETED)
         return Stopped("", "the trainable returned without reporting anything", State.FAILED)
@@ -235,7 +271,11 @@ class Driver:
             ending = Stopped("", f"{failure.kind}: {failure.message}", failure.state)
         else:
             ending = trial.ending or self._cut_short(number, trial)
-        error = failure.as_dict() if failure is not None else None
+        self.conclude(number, trial, ending, failure.as_dict() if failure is not None else None)
+
+    def conclude(self, number: int, trial: Live, ending: Stopped, error: Mapping[str, Any] | None = None) -> None:
+        """Write a trial's end down and tell of it; an interrupted trial stays pending to the searcher."""
+        self.live.pop(number, None)
         self._write(
             "end",
             number=number,
@@ -253,7 +293,7 @@ class Driver:
             self.stoppers.end(number, trial.value if ending.state.succeeded else None)
         self.stopped = self.stopped or self.stoppers.study()
 
-    def _cut_short(self, number: int, trial: _Live) -> Stopped:
+    def _cut_short(self, number: int, trial: Live) -> Stopped:
         """Why a trial ends that was not told to at its last report."""
         if self.error is not None:
             return Stopped("", str(self.error).splitlines()[0], State.INTERRUPTED)
@@ -301,7 +341,7 @@ class Driver:
     def _decision(self, number: int, iteration: int, action: str, by: str, reason: dict[str, Any], text: str) -> None:
         self._write("decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text)
 
-    def _tell(self, number: int, trial: _Live, state: State) -> None:
+    def _tell(self, number: int, trial: Live, state: State) -> None:
         self.searcher.tell(Observation(number, trial.point, trial.value, trial.iteration, state))
 
     def _write(self, kind: str, **fields: Any) -> None:
