@@ -33,7 +33,7 @@ def warp(losses: Array) -> Array:
     good = shifted <= 0.0
     reach = float(-shifted.min())
     if not math.isfinite(reach):
-        return _standard(_normal_scores(losses))
+        return scores(losses)
     warped = shifted / reach if reach > 0.0 else np.zeros_like(shifted)
     scale = math.sqrt(float(np.mean(warped[good] ** 2))) or 1.0
     if not good.all():
@@ -43,10 +43,10 @@ def warp(losses: Array) -> Array:
     return _standard(warped)
 
 
-def _normal_scores(losses: Array) -> Array:
+def scores(losses: Array) -> Array:
+    """Losses as normal scores of their ranks: nothing is left but their order. Scaled as by :func:`warp`."""
     ranks = np.searchsorted(np.unique(losses), losses) + 0.5
-    scores: Array = ndtri(ranks / (ranks.max() + 0.5))
-    return scores
+    return _standard(ndtri(ranks / (ranks.max() + 0.5)))
 
 
 def _standard(values: Array) -> Array:
@@ -81,33 +81,28 @@ class Goal:
     """The acquisition function: log expected improvement plus the log probability that a trial succeeds.
 
     ``objective`` has data and pending points in it, ``best`` is the lowest posterior mean, ``success`` the
-    model of what fails (None: nothing ever failed), ``tail`` constant features of every row (the budget).
+    model of what fails (None: nothing ever failed).
     """
 
     objective: Posterior
     best: float
     success: Success | None
-    tail: Array
 
     def __call__(self, features: Array) -> Array:
         """Values at rows of features, shape (m,); higher is better."""
-        mean, deviation = self.objective.predict(self.extend(features))
+        mean, deviation = self.objective.predict(features)
         value = log_improvement(mean, deviation, self.best)
         return value if self.success is None else value + self.success.log_probability(features)
 
-    def extend(self, features: Array) -> Array:
-        """Rows with the constant features."""
-        return np.hstack([features, np.broadcast_to(self.tail, (len(features), len(self.tail)))])
-
     def slope(self, row: Array) -> tuple[float, Array]:
         """Value and gradient of the expected improvement's part at one row of features."""
-        mean, deviation, d_mean, d_deviation = self.objective.slope(np.append(row, self.tail))
+        mean, deviation, d_mean, d_deviation = self.objective.slope(row)
         z = (self.best - mean) / deviation
         log_h = float(_log_h(np.array([z]))[0])
         lower = math.exp(float(log_ndtr(z)) - log_h)
         density = math.exp(-0.5 * z * z - _LOG_ROOT_2PI - log_h)
         gradient = (density * d_deviation - lower * d_mean) / deviation
-        return math.log(deviation) + log_h, gradient[: len(row)]
+        return math.log(deviation) + log_h, gradient
 
 
 class Success:

@@ -1,16 +1,18 @@
-"""Bayesian search: a Gaussian process over the space and the budget, expected improvement, points in flight.
+"""Bayesian search: a Gaussian process over the space, expected improvement, points in flight.
 
 Hosted on bayesian-optimization (:mod:`raytune_suite.search.hosting`). What a suggestion rests on:
 
-* the latest value of every trial, running ones too, at the share of the budget it was reached at; predictions
-  are made for the whole budget, so an early-stopped trial is not mistaken for a finished one;
+* the latest value of every trial, running ones too. As soon as some of them are not of whole trials only their order
+  counts, in normal scores of the ranks (an output warping as in Snoek et al., 2014; by rank as in Salinas et al.,
+  2020): a value of iteration 1 lies far from a final one, and that distance means nothing, but the order does. A
+  region whose trials are stopped at the first rung therefore looks as bad as it is. A model with the budget as an
+  input predicts the end of such trials instead, is never contradicted, and proposes them again and again;
 * trials in flight, believed to come out as predicted, so that the next point is another one;
 * trials that failed, in a model of their own that keeps away from where trials fail.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,11 +39,14 @@ class BayesianOptions(SearchOptions):
 
 @dataclass(frozen=True)
 class History:
-    """What the model knows: units (n, parameters), budgets (n,), losses (n,); pending and failed units."""
+    """What the model knows: units (n, parameters), losses (n,); pending and failed units.
+
+    ``partial``: some of the losses are of trials that were stopped early or still run.
+    """
 
     units: Array
-    budgets: Array
     losses: Array
+    partial: bool
     pending: Array
     failed: Array
 
@@ -102,18 +107,14 @@ class BayesianSearcher(Searcher):
         units = self._engine.encoder.units
         return History(
             units=units([found.point for found in known]),
-            budgets=np.array([self._budget(found) for found in known]),
             losses=np.array([self.loss(found.value or 0.0) for found in known]),
+            partial=any(self._partial(found) for found in known),
             pending=units(list(self.pending.values())),
             failed=units(failed[-_MOST:]),
         )
 
-    def _budget(self, found: Observation) -> float:
-        """The share of the whole budget a value was reached at, on a log scale in [0, 1]."""
-        whole = self.max_iterations <= 1 or found.state == "completed"
-        if whole or found.iteration >= self.max_iterations:
-            return 1.0
-        return math.log(max(found.iteration, 1)) / math.log(self.max_iterations)
+    def _partial(self, found: Observation) -> bool:
+        return found.state != "completed" and found.iteration < self.max_iterations
 
 
 def _failed(found: Observation) -> bool:

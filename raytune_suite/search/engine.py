@@ -13,9 +13,9 @@ import numpy.typing as npt
 from scipy.stats import qmc
 
 from raytune_suite.search import hosting
-from raytune_suite.search.acquisition import Goal, Success, candidates, polish, warp
+from raytune_suite.search.acquisition import Goal, Success, candidates, polish, scores, warp
 from raytune_suite.search.encoding import Encoder
-from raytune_suite.search.gp import Kernel, Posterior, fit
+from raytune_suite.search.gp import Posterior, fit
 from raytune_suite.space import Space
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-_BUDGET = " budget"
-"""A column name that no parameter can have."""
 _CLOUD = 1024
 _AROUND = 512
 _POLISHED = 4
@@ -44,7 +42,7 @@ class Engine:
 
     def __init__(self, space: Space) -> None:
         self.encoder = Encoder(space)
-        self._names = [*space.names, _BUDGET]
+        self._names = space.names
 
     def rank(self, history: History, rng: np.random.Generator) -> Ranking:
         """Candidates by acquisition value; the first is what bayes_opt was answered."""
@@ -53,45 +51,39 @@ class Engine:
         def choose(rows: Array, losses: Array) -> Array:
             units, values = self._decide(rows, losses, history, rng)
             found.append((units, values))
-            return np.append(_filled(units[0]), 1.0)
+            return _filled(units[0])
 
-        rows = np.column_stack([_filled(history.units), history.budgets])
+        rows = _filled(history.units)
         with _one_thread():
             first = hosting.suggest(self._names, rows, history.losses, choose)
         units, values = found[0]
-        units[0] = self.encoder.snap(first[None, :-1])[0]
+        units[0] = self.encoder.snap(first[None, :])[0]
         note = {"acquisition": round(float(values[0]), 4), "observations": len(rows)}
         note |= {"pending": len(history.pending), "failed": len(history.failed)}
         return Ranking((self.encoder.point(row) for row in units), note)
 
     def _decide(self, rows: Array, losses: Array, history: History, rng: np.random.Generator) -> tuple[Array, Array]:
         """Snapped units of candidates and their acquisition values, best first."""
-        units = self.encoder.snap(rows[:, :-1])
-        features, values = self.encoder.features(units), warp(losses)
-        inputs = np.column_stack([features, rows[:, -1]])
-        kernel = self._fit(inputs, values)
-        posterior = Posterior(kernel, inputs, values)
-        whole = np.column_stack([features, np.ones(len(rows))])
-        means = posterior.mean(whole)
+        units = self.encoder.snap(rows)
+        features = self.encoder.features(units)
+        values = scores(losses) if history.partial else warp(losses)
+        posterior = Posterior(fit(features, values, self.encoder.groups), features, values)
+        means = posterior.mean(features)
         goal = self._goal(posterior, float(means.min()), features, history)
         best = units[np.argsort(means, kind="stable")[:_BASES]]
         cloud = qmc.Sobol(units.shape[1], scramble=True, seed=rng).random(_CLOUD)
         pool = candidates(self.encoder, cloud, best, rng, _AROUND)
         return self._order(goal, pool)
 
-    def _fit(self, inputs: Array, values: Array) -> Kernel:
-        groups = np.append(self.encoder.groups, self.encoder.groups.max() + 1)
-        return fit(inputs, values, groups)
-
     def _goal(self, posterior: Posterior, best: float, features: Array, history: History) -> Goal:
         pending = self.encoder.features(self.encoder.snap(history.pending))
-        believed = posterior.believe(np.column_stack([pending, np.ones(len(pending))]))
+        believed = posterior.believe(pending)
         success = None
         if len(history.failed):
             failed = self.encoder.features(self.encoder.snap(history.failed))
             labels = np.append(np.ones(len(features)), np.zeros(len(failed)))
             success = Success(np.vstack([features, failed]), labels, self.encoder.groups)
-        return Goal(believed, best, success, np.ones(1))
+        return Goal(believed, best, success)
 
     def _order(self, goal: Goal, pool: Array) -> tuple[Array, Array]:
         values = goal(self.encoder.features(pool))

@@ -3,7 +3,7 @@ import pytest
 from scipy import integrate
 from scipy.stats import norm
 
-from raytune_suite.search.acquisition import Goal, log_improvement, warp
+from raytune_suite.search.acquisition import Goal, log_improvement, scores, warp
 from raytune_suite.search.gp import Posterior, fit
 
 
@@ -26,9 +26,8 @@ def test_the_gradient_of_the_goal_is_exact() -> None:
     rng = np.random.default_rng(0)
     rows = rng.random((20, 3))
     values = warp((rows**2).sum(1))
-    inputs = np.column_stack([rows, np.ones(20)])
-    posterior = Posterior(fit(inputs, values, np.arange(4)), inputs, values)
-    goal = Goal(posterior, float(values.min()), None, np.ones(1))
+    posterior = Posterior(fit(rows, values, np.arange(3)), rows, values)
+    goal = Goal(posterior, float(values.min()), None)
     row, step = np.array([0.2, 0.5, 0.3]), 1e-6
     value, gradient = goal.slope(row)
     assert value == pytest.approx(goal(row[None])[0])
@@ -60,3 +59,11 @@ def test_warping_does_not_depend_on_the_scale() -> None:
 @pytest.mark.parametrize("losses", [[2.0, 2.0, 2.0], [1e308, -1e308, 0.0], [5.0]])
 def test_warping_survives_flat_and_enormous_losses(losses: list[float]) -> None:
     assert np.isfinite(warp(np.array(losses))).all()
+
+
+def test_scores_keep_the_order_alone() -> None:
+    losses = np.array([0.01, 0.02, 0.5, 2.3, 2.3, 1e9])
+    assert scores(losses) == pytest.approx(scores(np.log(losses)))
+    assert (np.diff(scores(losses)) >= 0).all()
+    assert scores(losses)[3] == scores(losses)[4]
+    assert scores(losses).std() == pytest.approx(1.0)

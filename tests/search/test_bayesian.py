@@ -88,19 +88,41 @@ def test_the_model_is_not_bent_by_a_failure_next_to_the_best_point() -> None:
     assert min(bowl(s.point) for s in play(searcher, 36, tell=ended)) < 0.05
 
 
-def test_values_of_trials_stopped_early_are_not_taken_for_final() -> None:
-    """Small x looks best early and is worst at the end; 20 trials were stopped early, 8 are whole."""
-    space = Space.parse({"x": {"uniform": [0.0, 1.0]}})
-    searcher = BayesianSearcher(space, num_trials=60, max_iterations=27, options={"initial_points": 4})
-    for number in range(28):
-        point = {"x": (number * 0.37) % 1.0}
-        whole = number % 7 in (3, 5)
-        value = (1.0 - point["x"]) if whole else 2.0 + point["x"]
-        state = State.COMPLETED if whole else State.STOPPED
-        searcher.tell(Observation(number, point, value - (0 if whole else 1.9), 27 if whole else 1, state))
-    suggestion = searcher.ask(28)
-    assert suggestion is not None
-    assert suggestion.point["x"] > 0.6
+@pytest.mark.parametrize("seed", range(3))
+def test_it_leaves_a_favourite_whose_neighbours_are_stopped_at_the_first_rung(seed: int) -> None:
+    """Trials near (0.2, 0.2) are stopped at iteration 1, whatever one that was let through came to; others are not."""
+    space = Space.parse({"x": {"uniform": [0.0, 1.0]}, "y": {"uniform": [0.0, 1.0]}})
+
+    def told(s: Any) -> Observation:
+        favourite = math.dist(s.point.values(), (0.2, 0.2))
+        other = math.dist(s.point.values(), (0.8, 0.7))
+        if s.number == 0:
+            return Observation(0, s.point, 0.012, 27, State.COMPLETED)
+        if other < 0.3:
+            return Observation(s.number, s.point, 0.02 + other**2, 27, State.COMPLETED)
+        return Observation(s.number, s.point, 1.4 + favourite, 1, State.STOPPED)
+
+    given = [{"x": 0.2, "y": 0.2}]
+    searcher = BayesianSearcher(
+        space, seed=seed, num_trials=60, max_iterations=27, points_to_evaluate=given, options={"initial_points": 6}
+    )
+    asked = play(searcher, 36, in_flight=2, tell=told)
+    late = [math.dist(s.point.values(), (0.2, 0.2)) < 0.3 for s in asked[16:]]
+    assert sum(late) <= 5
+
+
+def test_a_trial_stopped_early_is_not_ranked_by_how_far_off_its_value_is() -> None:
+    """The same order of values on any scale leads to the same point as soon as trials were stopped early."""
+
+    def after(scale: Callable[[float], float]) -> Any:
+        searcher = BayesianSearcher(BOWL, num_trials=40, max_iterations=27, options={"initial_points": 4})
+        for number in range(15):
+            point = BOWL.sample(np.random.default_rng(number))
+            state, iteration = (State.STOPPED, 1) if number % 3 else (State.COMPLETED, 27)
+            searcher.tell(Observation(number, point, scale(bowl(point)), iteration, state))
+        return searcher.ask(15)
+
+    assert after(lambda value: value) == after(lambda value: math.exp(5.0 * value))
 
 
 def test_running_trials_count_with_their_latest_value() -> None:
