@@ -41,6 +41,13 @@ class SuiteTrial(Trial):  # type: ignore[misc]
         self._trial_dir = folder / "trials" / new.trial_id
         self.custom_dirname = new.trial_id
 
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
+
+    def __eq__(self, other: object) -> bool:
+        """By id: a scheduler may know the trial from an earlier session, through a stand-in."""
+        return self is other or getattr(other, "trial_id", None) == self.trial_id
+
     def get_trainable_cls(self) -> type:
         """The worker class, known without asking anyone."""
         return self._worker_cls

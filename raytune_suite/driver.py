@@ -23,6 +23,7 @@ from raytune_suite.stoppers import Stopped, Stoppers
 from raytune_suite.study import Study
 
 CONTINUE, PAUSE, STOP = "CONTINUE", "PAUSE", "STOP"
+RETURNED = "the trainable returned"
 Report = tuple[int, dict[str, Any], float, dict[str, Any]]
 """Iteration, flat metrics (empty: the code ended), training seconds so far, facts from the worker."""
 
@@ -225,7 +226,7 @@ class Driver:
 
     def _returned(self, trial: Live) -> Stopped:
         if trial.iteration:
-            return Stopped("", "the trainable returned", State.COMPLETED)
+            return Stopped("", RETURNED, State.COMPLETED)
         return Stopped("", "the trainable returned without reporting anything", State.FAILED)
 
     def _check(self, metrics: Mapping[str, Any]) -> bool:

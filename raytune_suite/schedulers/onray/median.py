@@ -24,6 +24,7 @@ class ExplainedMedian(MedianStoppingRule):  # type: ignore[misc]
         if value is None:
             return str(self.CONTINUE)
         known = {**result, self._metric: value if finite(value) else self._worst}
+        self._rewind(trial, iteration)
         action = str(super().on_trial_result(tune_controller, trial, known))
         if action == self.CONTINUE or iteration >= self._max_iterations:
             return action
@@ -33,6 +34,12 @@ class ExplainedMedian(MedianStoppingRule):  # type: ignore[misc]
         """Keep the last value, which the report that ended the trial may not have brought here."""
         if finite(result.get(self._metric)):
             super().on_trial_complete(tune_controller, trial, result)
+
+    def _rewind(self, trial: Any, iteration: int) -> None:
+        """Forget what a trial that went back to its checkpoint reports again: twice would count double."""
+        results = self._results.get(trial, [])
+        while results and results[-1][self._time_attr] >= iteration:
+            results.pop()
 
     def _noted(self, trial: Any, iteration: int, action: str) -> str:
         if trial not in self._stopped_trials:
@@ -62,6 +69,6 @@ class ExplainedMedian(MedianStoppingRule):  # type: ignore[misc]
 
     def _compared(self, trial: Any, iteration: int) -> tuple[float, float, int]:
         """Return (best value, median, number of others) as the decision just taken had them."""
-        others = [other for other in self._trials_beyond_time(iteration) if other is not trial]
+        others = [other for other in self._trials_beyond_time(iteration) if other != trial]
         means = [mean for other in others if math.isfinite(mean := self._running_mean(other, iteration))]
         return float(self._best_result(trial)), float(np.median(means)), len(means)

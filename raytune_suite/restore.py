@@ -1,0 +1,351 @@
+"""Living through a journal again: puts a fresh driver exactly where the one that wrote it stood.
+
+The same code that ran the study runs over its events, with a tape in place of the journal: the searcher is told
+instead of asked (or asked, to see whether it would answer the same), the scheduler gets the logged reports in the
+logged order, and every decision is compared with the one that was logged. Nothing here knows Ray; its schedulers
+are fed with stand-ins for trials.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from raytune_suite.driver import CONTINUE, RETURNED, Driver, Live, Log, trial_id
+from raytune_suite.errors import ExperimentError
+from raytune_suite.states import State
+from raytune_suite.stoppers import Stopped
+
+Event = dict[str, Any]
+STOPPERS = frozenset({"target", "trial_plateau", "nan", "trial_time"})
+RESUMABLE = frozenset({State.INTERRUPTED, State.PREEMPTED})
+_DECISION = ("number", "iteration", "action", "by")
+_BEYOND_REPORTS = frozenset({"trial", "start", "report", "retry", "end"})
+
+
+class DifferenceError(ExperimentError):
+    """What happens when a journal is lived through again is not what it says: ``seq`` names the event."""
+
+    def __init__(self, seq: int, text: str) -> None:
+        super().__init__(f"event {seq} of the journal: {text}")
+        self.seq = seq
+
+
+class StandIn:
+    """As much of a trial of Ray Tune's as its schedulers look at; equal to the real one of the same id."""
+
+    def __init__(self, number: int, config: dict[str, Any]) -> None:
+        self.number, self.trial_id, self.config = number, trial_id(number), config
+        self.status = "RUNNING"
+        self.is_saving = False
+        self.last_result: dict[str, Any] = {}
+
+    def __hash__(self) -> int:
+        return hash(self.trial_id)
+
+    def __eq__(self, other: object) -> bool:
+        return getattr(other, "trial_id", None) == self.trial_id
+
+    def is_finished(self) -> bool:
+        """Say whether the trial has ended."""
+        return self.status == "TERMINATED"
+
+
+class StandInController:
+    """The trials there were, for a scheduler that asks."""
+
+    search_alg = None
+
+    def __init__(self) -> None:
+        self.trials: dict[int, StandIn] = {}
+
+    def get_trials(self) -> list[StandIn]:
+        """Return all of them."""
+        return list(self.trials.values())
+
+    def get_live_trials(self) -> list[StandIn]:
+        """Return those that have not ended."""
+        return [trial for trial in self.trials.values() if not trial.is_finished()]
+
+
+class _Tape:
+    """Takes what the driver would write; only decisions are of interest, the rest is on record."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.decisions: deque[dict[str, Any]] = deque()
+
+    def append(self, kind: str, **fields: Any) -> int:
+        if kind == "decision":
+            self.decisions.append(fields)
+        return self.seq
+
+
+@dataclass
+class Counts:
+    """How much was derived again and found as logged."""
+
+    suggestions: int = 0
+    decisions: int = 0
+    trials: int = 0
+    reports: int = 0
+    not_derived: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, what: str) -> None:
+        """Count something that is taken as logged."""
+        self.not_derived[what] = self.not_derived.get(what, 0) + 1
+
+
+class Past:
+    """A driver on its way through the events of a journal.
+
+    ``ask`` lets the searcher make every suggestion again; otherwise it is told of them. ``strict`` also compares
+    the numbers behind a decision. With ``as_logged`` a decision that comes out differently is taken as logged.
+
+    Raises:
+        DifferenceError: from :meth:`apply`, naming the first event that does not come out as logged.
+    """
+
+    def __init__(self, driver: Driver, *, ask: bool = False, strict: bool = False, as_logged: bool = False) -> None:
+        self.driver, self.counts = driver, Counts()
+        self.differences: list[DifferenceError] = []
+        self._ask, self._strict, self._as_logged = ask, strict, as_logged
+        self._log: Log = driver.journal
+        self._tape = _Tape()
+        driver.journal = self._tape
+        self._controller = StandInController()
+        self._ended: dict[int, tuple[State, Live]] = {}
+        self._num_trials = driver.searcher.num_trials
+        self._sessions = 0
+        self._owed = False
+        self._feeds = driver.scheduler.replayable
+        self._handlers: Mapping[str, Callable[[Event], None]] = {
+            "session": self._on_session,
+            "trial": self._on_trial,
+            "start": self._on_start,
+            "report": self._on_report,
+            "decision": self._on_decision,
+            "retry": self._on_retry,
+            "end": self._on_end,
+        }
+
+    def apply(self, event: Event) -> None:
+        """Live through one event; they come in the order of the journal."""
+        self._tape.seq = event["seq"]
+        if event["event"] in _BEYOND_REPORTS and self._tape.decisions and not self._owed:
+            made = self._tape.decisions[0]
+            self._differs(event["seq"], f"before it, {_said(made)} was decided; the journal has no such decision")
+            self._tape.decisions.clear()
+        handler = self._handlers.get(event["event"])
+        if handler is not None:
+            handler(event)
+
+    def finish(self) -> Past:
+        """Give the driver its journal back and let unfinished trials wait for their turn."""
+        self._reopen()
+        self.driver.journal = self._log
+        self.driver.searcher.num_trials = self._num_trials
+        return self
+
+    def settle(self) -> None:
+        """Write what the driver before was about to write when it broke off; to be called once a session is open."""
+        driver = self.driver
+        while self._tape.decisions:
+            self._log.append("decision", **self._tape.decisions.popleft())
+        for number in list(driver.live):
+            self._complete(number)
+            driver.ended(number)
+        driver.stopped = driver.stopped or driver.stoppers.study()
+
+    # -- the events ----------------------------------------------------------------------------------------------
+
+    def _on_session(self, event: Event) -> None:
+        self._sessions += 1
+        if event.get("num_trials") is not None:  # a study that was extended asked for fewer at first
+            self.driver.searcher.num_trials = event["num_trials"]
+        if self._sessions > 1:
+            self._reopen()
+            self._owed = bool(self._tape.decisions)
+
+    def _reopen(self) -> None:
+        unfinished = {number: live for number, (state, live) in self._ended.items() if state in RESUMABLE}
+        for number, live in unfinished.items():
+            live.ending = None
+            del self._ended[number]
+        self.driver.reopen(unfinished)
+
+    def _on_trial(self, event: Event) -> None:
+        number, point = event["number"], event["point"]
+        self.counts.trials += 1
+        if self._ask and self.driver.searcher.replayable:
+            self._suggest_again(event)
+        elif self._ask:
+            self.counts.leave_out(f"suggestions of {self.driver.study.search.name}")
+        self.driver.adopt(number, Live(point, event["config"]))
+        standin = self._controller.trials[number] = StandIn(number, event["config"])
+        if self._feeds:
+            self.driver.scheduler.ray.on_trial_add(self._controller, standin)
+
+    def _suggest_again(self, event: Event) -> None:
+        made = self.driver.searcher.ask(event["number"])
+        if made is None:
+            self._differs(event["seq"], f"trial {event['number']} was suggested; now there is no further point")
+        elif not same(dict(made.point), event["point"]) or made.origin != event["origin"]:
+            now, then = f"{made.point} ({made.origin})", f"{event['point']} ({event['origin']})"
+            self._differs(event["seq"], f"trial {event['number']} was {then}; now it is {now}")
+        else:
+            self.counts.suggestions += 1
+
+    def _on_start(self, event: Event) -> None:
+        trial = self._live(event["number"])
+        if trial is not None:
+            trial.attempt = event.get("attempt", trial.attempt)
+
+    def _on_report(self, event: Event) -> None:
+        number, iteration = event["number"], event["iteration"]
+        self.counts.reports += 1
+        if self._live(number) is None:
+            return
+        standin = self._controller.trials[number]
+        standin.last_result = {"training_iteration": iteration}
+
+        def decide(value: float) -> str:
+            standin.last_result[self.driver.study.metric] = value
+            if not self._feeds:
+                return CONTINUE
+            return str(self.driver.scheduler.ray.on_trial_result(self._controller, standin, dict(standin.last_result)))
+
+        elapsed = event.get("elapsed") or 0.0
+        self.driver.report(number, (iteration, event["metrics"], elapsed, {}), decide)
+
+    def _on_decision(self, event: Event) -> None:
+        number, by = event["number"], event["by"]
+        if by in STOPPERS or self._feeds:
+            self._compare(event)
+        else:
+            self.counts.leave_out(f"decisions of {by}")
+        trial = self._live(number)
+        if trial is None:
+            return
+        if event["action"] == "exploit":
+            trial.config = (event.get("reason") or {}).get("config") or trial.config
+        if event["action"] == "stop" and trial.ending is None:
+            trial.ending = Stopped(by, event.get("text") or "", reason=event.get("reason") or {})
+
+    def _compare(self, event: Event) -> None:
+        if not self._tape.decisions:
+            self._differs(event["seq"], f"{_said(event)} was decided; now nothing is")
+            return
+        made = self._tape.decisions.popleft()
+        self._owed = self._owed and bool(self._tape.decisions)
+        alike = all(made[key] == event[key] for key in _DECISION)
+        if alike and self._strict:
+            alike = same(made["reason"], event.get("reason") or {})
+        if alike:
+            self.counts.decisions += 1
+            return
+        self._differs(event["seq"], f"{_said(event)} was decided; now it is: {_said(made)}")
+        trial = self._live(event["number"])
+        if trial is not None and trial.ending is not None and trial.ending.by == made["by"]:
+            trial.ending = None
+
+    def _on_retry(self, event: Event) -> None:
+        number, state = event["number"], State(event["state"])
+        trial = self._live(number)
+        if trial is None:  # asked for by the user, after its end
+            _, trial = self._ended.pop(number)
+            trial.spent, trial.ending = {}, None
+            self.driver.adopt(number, trial)
+        else:
+            trial.spent[state] = trial.spent.get(state, 0) + 1
+        trial.attempt, trial.ending = event["attempt"], None
+        standin = self._controller.trials[number]
+        standin.status = "PENDING"
+        if self._feeds:
+            self.driver.scheduler.ray.on_trial_error(self._controller, standin)
+            self.driver.scheduler.ray.on_trial_add(self._controller, standin)
+
+    def _on_end(self, event: Event) -> None:
+        number, state = event["number"], State(event["state"])
+        trial = self._live(number)
+        if trial is None:
+            return
+        logged = Stopped(event.get("by") or "", event.get("reason") or "", state)
+        if trial.ending is not None and (trial.ending.by, trial.ending.state) != (logged.by, logged.state):
+            now = f"{trial.ending.state} by {trial.ending.by or 'nobody'}"
+            if state.succeeded:
+                then = f"{state} by {logged.by or 'nobody'}"
+                self._differs(event["seq"], f"trial {number} ended {then}; now it is {now}")
+        if state.succeeded and (trial.ending is not None or state is State.COMPLETED):
+            if logged.text == RETURNED:  # its last result was an empty one
+                self._controller.trials[number].last_result = {}
+            self._complete(number)
+        self._controller.trials[number].status = "TERMINATED"
+        self.driver.conclude(number, trial, logged, event.get("error"))
+        self._ended[number] = (state, trial)
+
+    def _complete(self, number: int) -> None:
+        """Tell the scheduler of an end as Ray Tune's loop does: with the trial's last result."""
+        standin = self._controller.trials[number]
+        if not self._feeds or standin.is_finished():
+            return
+        value = standin.last_result.get(self.driver.study.metric)
+        ray = self.driver.scheduler.ray
+        if isinstance(value, int | float) and not math.isnan(value):
+            ray.on_trial_complete(self._controller, standin, dict(standin.last_result))
+        else:
+            ray.on_trial_remove(self._controller, standin)
+
+    def _live(self, number: int) -> Live | None:
+        """A trial that runs, or is the next to be given out again: that leaves no event of its own."""
+        if number in self.driver.waiting:
+            self.driver.live[number] = self.driver.waiting.pop(number)
+        return self.driver.live.get(number)
+
+    def _differs(self, seq: int, text: str) -> None:
+        difference = DifferenceError(seq, text)
+        self.differences.append(difference)
+        if not self._as_logged:
+            raise difference
+
+
+def restore(driver: Driver, events: Iterable[Event], *, as_logged: bool = False) -> Past:
+    """Put a fresh driver where the one that wrote ``events`` stood; what was running waits to be given out again.
+
+    Raises:
+        DifferenceError: a decision does not come out as logged, unless ``as_logged``.
+    """
+    past = Past(driver, as_logged=as_logged)
+    for event in events:
+        past.apply(event)
+    return past.finish()
+
+
+def running_time(events: Iterable[Event]) -> float:
+    """Seconds during which a driver ran, all sessions together: what a time budget counts."""
+    total = began = latest = 0.0
+    for event in events:
+        if event["event"] == "session":
+            total, began = total + latest - began, event["time"]
+        latest = max(event["time"], began)
+    return total + latest - began if began else 0.0
+
+
+def same(one: Any, other: Any) -> bool:
+    """Say whether two JSON values are equal, NaN to NaN, 1 and True apart."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _said(decision: Mapping[str, Any]) -> str:
+    return (
+        f"{decision['action']} for trial {decision['number']} at iteration {decision['iteration']} by {decision['by']}"
+    )
