@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import signal
 import subprocess
@@ -315,7 +314,7 @@ def test_a_writer_that_is_killed_leaves_no_checkpoint_and_the_next_one_succeeds(
         import os, signal, sys
         from pathlib import Path
         from raytune_suite.trainable import checkpointing
-        os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+        Path.replace = lambda draft, target: os.kill(os.getpid(), signal.SIGKILL)
         checkpointing.write(Path(sys.argv[1]), {"iteration": 1})
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "saved")]
@@ -329,10 +328,11 @@ def test_a_writer_that_is_killed_leaves_no_checkpoint_and_the_next_one_succeeds(
 def test_a_failing_write_over_a_checkpoint_keeps_the_old_one(tmp_path: Path, monkeypatch: Any) -> None:
     checkpointing.write(tmp_path / "saved", {"iteration": 1})
 
-    def full(handle: int) -> None:
+    def full(state: Any, file: Any) -> None:
+        file.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="disk full"):
         checkpointing.write(tmp_path / "saved", {"iteration": 2})
     assert checkpointing.read(tmp_path / "saved")["iteration"] == 1
