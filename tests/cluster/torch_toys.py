@@ -1,0 +1,51 @@
+"""A small TorchTrainable for tests on a real Ray; it writes down how often its data was prepared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from raytune_suite.trainable import Data, TorchTrainable
+
+
+class Line(TorchTrainable):
+    """Fits a line; ``crash`` ends its process at the second step of the first attempt."""
+
+    @classmethod
+    def prepare_data(cls, folder: Path) -> None:
+        with Path(os.environ.get("TOYS_PREPARED", os.devnull)).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        x = np.linspace(-1, 1, 256, dtype=np.float32)[:, None]
+        np.save(folder / "x.npy", x)
+        np.save(folder / "y.npy", 2 * x + 1)
+
+    def build_data(self) -> Data:
+        def split(shuffle: bool = False) -> Any:
+            return self.loader(self.array("x"), self.array("y"), batch_size=64, shuffle=shuffle)
+
+        return Data(split(shuffle=True), split(), split())
+
+    def build_model(self) -> nn.Module:
+        return nn.Linear(1, 1)
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(model.parameters(), self.config["learning_rate"])
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.mse_loss(outputs, targets)
+
+    def evaluate(self, *arguments: Any, **options: Any) -> Any:
+        found = super().evaluate(*arguments, **options)
+        return {**found, "threads": torch.get_num_threads()}
+
+    def step(self) -> dict[str, Any]:
+        crashed = self.context.trial_dir / "crashed"
+        if self.config.get("crash") and self.iteration == 1 and not crashed.exists():
+            crashed.touch()
+            os._exit(7)
+        return super().step()
