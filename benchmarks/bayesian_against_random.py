@@ -47,7 +47,9 @@ def one(path: Path, searcher: str, seed: int, args: argparse.Namespace) -> Outco
             return outcome(experiment)
         shutil.rmtree(folder)
     changes = [*args.set, f"seed={seed}", f"name={folder.name}", f"storage={storage}", "checkpoint.every=0"]
-    study: Study = load_study(path, {}, [*changes, f"search={searcher}"])
+    if Study.load(path).search.name != searcher:  # a study that names the searcher keeps its options
+        changes.append(f"search={searcher}")
+    study = load_study(path, {}, changes)
     return outcome(run(study, verbosity=-1, num_cpus=args.cpus, num_gpus=0).experiment)
 
 
