@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raytune_suite.analysis import Experiment, load
     from raytune_suite.errors import RaytuneError
+    from raytune_suite.resuming import resume, retry
     from raytune_suite.runner import Results, run
     from raytune_suite.states import State
     from raytune_suite.study import Study
@@ -29,6 +30,8 @@ __all__ = [
     "TorchTrainable",
     "as_tune",
     "load",
+    "resume",
+    "retry",
     "run",
 ]
 
@@ -42,6 +45,8 @@ _HOMES = {
     "TorchTrainable": "trainable",
     "as_tune": "tune_trainable",
     "load": "analysis",
+    "resume": "resuming",
+    "retry": "resuming",
     "run": "runner",
 }
 

@@ -54,6 +54,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tally = Tally(record, clock)
+        self.tally.take_over()
         self._plan_lines = list(plan_lines)
         self._console = console or Console()
         self._verbosity = verbosity

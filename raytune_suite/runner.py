@@ -10,21 +10,21 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from raytune_suite import (
     __version__,
     environment,
     final,
+    opening,
     plan,
     progress,
     ray_runtime,
@@ -35,19 +35,16 @@ from raytune_suite import (
 from raytune_suite.analysis import Experiment, load
 from raytune_suite.checkpoints import TrialCheckpoints
 from raytune_suite.driver import Driver
-from raytune_suite.errors import EnvironmentMismatchError, ExperimentError, RaytuneError
+from raytune_suite.errors import EnvironmentMismatchError, RaytuneError
 from raytune_suite.journal import Journal
 from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
-from raytune_suite.resources import Cluster, Request, request, slots
+from raytune_suite.resources import Cluster, request, slots
 from raytune_suite.search.core import Searcher
 from raytune_suite.states import State
 from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("raytune_suite")
 _LOOK_AGAIN_S = 10.0
@@ -84,22 +81,46 @@ def run(
 
     Raises a RaytuneError if the study cannot be started; a study that has started always returns.
     """
-    folder = _new_folder(study)
+    folder = opening.new_folder(study)
     with ray_runtime.environment(address), Journal.create(folder) as journal:
-        return _Run(study, folder, journal, verbosity, console).all(address, num_cpus, num_gpus)
+        return Run(study, folder, journal, verbosity, console).all(address, num_cpus, num_gpus)
 
 
-class _Run:
-    """One run of a study, from the journal's first line to its last."""
+class History(Protocol):
+    """What earlier sessions of an experiment left, for :class:`Run` to go on from."""
 
-    def __init__(self, study: Study, folder: Path, journal: Journal, verbosity: int, console: Any) -> None:
-        self.study, self.folder, self.journal = study, folder, journal
+    elapsed: float
+
+    def restore(self, driver: Driver, record: Record) -> list[str]:
+        """Bring driver and record to where the last session stopped; returns lines for the plan."""
+        ...
+
+    def settle(self, driver: Driver) -> None:
+        """Finish what the last session had begun, now that a new one is on record."""
+        ...
+
+
+class Run:
+    """One run of a study, from its first line in the journal to its last; ``past``: what came before."""
+
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        journal: Journal,
+        verbosity: int,
+        console: Any,
+        past: History | None = None,
+    ) -> None:
+        self.study, self.folder, self.journal, self.past = study, folder, journal, past
         self.verbosity, self.console = verbosity, console
         self.scratch = folder / ".scratch"
 
     def all(self, address: str | None, num_cpus: float | None, num_gpus: float | None) -> Results:
+        """Start Ray where there is none, run, and leave no scratch files behind."""
         try:
-            (self.folder / "study.yaml").write_text(self.study.dump())
+            if self.past is None:
+                (self.folder / "study.yaml").write_text(self.study.dump())
             with ray_runtime.connected(address, self.verbosity, num_cpus, num_gpus), self._log_file():
                 return self._with_ray()
         except BaseException as error:
@@ -113,7 +134,7 @@ class _Run:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _with_ray(self) -> Results:
-        made = plan.make(self.study, Cluster.of_ray())
+        made = replace(plan.make(self.study, Cluster.of_ray()), folder=self.folder)
         logger.info("raytune_suite %s runs %s in %s", __version__, self.study.name, self.folder)
         searcher = search.build(self.study)
         scheduler = schedulers.build(self.study)
@@ -122,20 +143,24 @@ class _Run:
             self.journal,
             searcher,
             scheduler,
-            stoppers.Stoppers(self.study),
+            stoppers.Stoppers(self.study, elapsed_before=self.past.elapsed if self.past else 0.0),
             num_trials=made.num_trials,
             on_environment=_Comparison(self.study),
         )
         record = Record(keep_reports=False)
-        view = progress.Progress(record, made.lines(), self.console, self.verbosity, folder=self.folder)
+        restored = self.past.restore(driver, record) if self.past is not None else []
+        view = progress.Progress(record, [*made.lines(), *restored], self.console, self.verbosity, folder=self.folder)
         board = TensorBoardWriter(self.folder, self.study)
         for listener in (record.apply, board.apply, view.apply, _Preparation(searcher)):
             self.journal.subscribe(listener)
         try:
             self._announce(made)
             view.start()
+            if self.past is not None:
+                self.past.settle(driver)
             with _signals(driver):
-                self._search(driver, made)
+                if not driver.finished:
+                    self._search(driver, made)
             self._test(driver, record, made)
             state, code = self._close(driver, record)
         finally:
@@ -146,30 +171,9 @@ class _Run:
         return Results(load(self.folder), state, code)
 
     def _announce(self, made: Plan) -> None:
-        study = self.study
-        self.journal.append(
-            "experiment",
-            version=1,
-            name=study.name,
-            study_sha256=study.sha256,
-            metric=study.metric,
-            mode=study.mode,
-            seed=study.seed,
-            num_trials=made.num_trials,
-            max_iterations=study.max_iterations,
-            space=study.search_space.describe(),
-            constants=study.search_space.constants,
-            suite=__version__,
-        )
-        self.journal.append(
-            "session",
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            slots=made.slots,
-            resources=_as_dict(made.request),
-            rungs=list(made.rungs),
-            plan=made.lines(),
-        )
+        if self.past is None:
+            opening.announce_experiment(self.journal, self.study, made)
+        opening.announce_session(self.journal, self.study, made)
 
     def _search(self, driver: Driver, made: Plan) -> None:
         """Let Ray Tune run the trials; returns when all have ended or the study was stopped."""
@@ -353,16 +357,6 @@ def data_dir() -> Path:
     return Path(os.environ.get("RAYTUNE_DATA_DIR") or Path(cache) / "raytune_suite")
 
 
-def _new_folder(study: Study) -> Path:
-    folder = Path(study.folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise ExperimentError(
-            f"{folder} exists already and is never reused: give another name "
-            f"(raytune run STUDY --name {study.name}-2) or move it away"
-        )
-    return folder
-
-
 @contextmanager
 def _signals(driver: Driver) -> Iterator[None]:
     """SIGINT and SIGTERM end the study in order; a second SIGINT ends the process at once."""
@@ -385,12 +379,3 @@ def _signals(driver: Driver) -> Iterator[None]:
 
 def _signal_code(name: str) -> int:
     return 128 + signal.Signals[name].value
-
-
-def _as_dict(needs: Request) -> dict[str, Any]:
-    return {
-        "cpu": needs.cpu,
-        "gpu": needs.gpu,
-        "custom": dict(needs.custom),
-        "accelerator_type": needs.accelerator_type,
-    }

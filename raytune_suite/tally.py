@@ -41,6 +41,15 @@ class Tally:
         self._started = clock()
         self._done: dict[int, int] = {}  # iterations of the trials that have not ended, for the time left
         self._ended_iterations = 0
+        self._ended_before = 0
+
+    def take_over(self) -> None:
+        """Count what the record of earlier sessions holds already; the time left follows from this one alone."""
+        counts = self.record.counts()
+        self.ended.update({state: count for state, count in counts.items() if state.ended})
+        self._ended_before = self.ended.total()
+        if (trial := self.record.best()) and (found := trial.best()):
+            self.best = (found.value, trial.number, found.iteration)
 
     def apply(self, event: Event) -> None:
         """Count one event."""
@@ -71,9 +80,9 @@ class Tally:
         """Seconds left by the iterations done so far; None while nothing has ended or no number is set."""
         total, ended = self.record.num_trials, self.ended.total()
         done = self._ended_iterations + sum(list(self._done.values()))
-        if not total or not ended or not done:
+        if not total or ended == self._ended_before or not done:
             return None
-        work = max(self._ended_iterations / ended, 1e-9)
+        work = max(self._ended_iterations / (ended - self._ended_before), 1e-9)
         remaining = sum(max(0.0, work - self._done.get(number, 0)) for number in list(self.running))
         remaining += max(0, total - ended - len(self.running)) * work
         return remaining * self.elapsed / done

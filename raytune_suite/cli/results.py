@@ -123,10 +123,10 @@ def tensorboard(
     """Open TensorBoard on an experiment, or on all of a storage folder (on this machine only)."""
     from raytune_suite.viewer import serve
 
-    serve(_folder(folder), port)
+    serve(folder_of(folder), port)
 
 
-def _folder(given: Path) -> Path:
+def folder_of(given: Path) -> Path:
     """A folder as it is named, or by an experiment's name in the default storage folder."""
     inside = STORAGE / given
     return inside if not given.exists() and inside.exists() else given
@@ -135,7 +135,7 @@ def _folder(given: Path) -> Path:
 def _load(given: Path) -> Experiment:
     from raytune_suite.analysis import load
 
-    return load(_folder(given))
+    return load(folder_of(given))
 
 
 def _console() -> Console:

@@ -1,4 +1,4 @@
-"""The command that runs a study: ``run``."""
+"""The commands that run a study: ``run``, ``resume``, ``retry``; and ``replay``, which runs its decisions again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,23 @@ import typer
 from raytune_suite.errors import RaytuneError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from raytune_suite.runner import Results
     from raytune_suite.study import Study
 
+Experiment = Annotated[
+    Path, typer.Argument(metavar="EXPERIMENT", help="Folder of an experiment, or its name in ./experiments.")
+]
+Project = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where the training code is, if it is not where it was.")
+]
+Address = Annotated[str | None, typer.Option(help="A running Ray cluster; a local one otherwise.")]
+Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Also show what the workers print.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the summary.")]
+AsLogged = Annotated[
+    bool, typer.Option("--as-logged", help="Go on even if a logged decision does not come out the same again.")
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change any key of the study; may be repeated."),
@@ -21,6 +36,9 @@ Changes = Annotated[
 def register(app: typer.Typer) -> None:
     """Add this family's commands to ``app``."""
     app.command()(run)
+    app.command()(resume)
+    app.command()(retry)
+    app.command()(replay)
 
 
 def run(
@@ -30,9 +48,9 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     max_concurrent: Annotated[int | None, typer.Option(help="At most so many trials at a time.")] = None,
     changes: Changes = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster; a local one otherwise.")] = None,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Also show what the workers print.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the summary.")] = False,
+    address: Address = None,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Run a study: search, train, record; prints where everything lies."""
     from raytune_suite.cli.overrides import load
@@ -42,16 +60,75 @@ def run(
     raise typer.Exit(_start(loaded, address=address, verbosity=-1 if quiet else verbose))
 
 
+def resume(
+    experiment: Experiment,
+    num_trials: Annotated[
+        str | None, typer.Option(metavar="N or +N", help="Extend the study to N configurations, or by N.")
+    ] = None,
+    project: Project = None,
+    as_logged: AsLogged = False,
+    address: Address = None,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with an experiment that was interrupted or crashed; finished trials stay as they are."""
+    from raytune_suite.cli.results import folder_of
+    from raytune_suite.resuming import resume as go_on
+
+    folder = folder_of(experiment)
+    options: dict[str, Any] = {"num_trials": num_trials, "project": project, "as_logged": as_logged}
+    verbosity = -1 if quiet else verbose
+    raise typer.Exit(_logged(folder, lambda: go_on(folder, **options, address=address, verbosity=verbosity)))
+
+
+def retry(
+    experiment: Experiment,
+    trials: Annotated[list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Only these numbers.")] = None,
+    state: Annotated[str, typer.Option(help="Which trials: any of failed, oom, timed_out.")] = "failed,oom,timed_out",
+    project: Project = None,
+    as_logged: AsLogged = False,
+    address: Address = None,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Start failed trials again, from their last checkpoints, and go on with the experiment."""
+    from raytune_suite.cli.results import folder_of
+    from raytune_suite.resuming import retry as again
+
+    folder = folder_of(experiment)
+    states = [word.strip() for word in state.split(",") if word.strip()]
+    options: dict[str, Any] = {"states": states, "trials": trials or (), "project": project, "as_logged": as_logged}
+    verbosity = -1 if quiet else verbose
+    raise typer.Exit(_logged(folder, lambda: again(folder, **options, address=address, verbosity=verbosity)))
+
+
+def replay(experiment: Experiment, project: Project = None) -> None:
+    """Derive suggestions and decisions again from the journal alone: identical, or the first that differs."""
+    from raytune_suite.cli.results import _load, folder_of
+    from raytune_suite.opening import study_of
+    from raytune_suite.replay import replay as derive
+
+    folder = folder_of(experiment)
+    sessions = _load(experiment).record.sessions
+    outcome = derive(folder, study_of(folder, sessions[-1] if sessions else {}, project))
+    typer.echo("\n".join(outcome.lines()))
+    raise typer.Exit(0 if outcome.identical else 1)
+
+
 def _start(study: Study, **options: Any) -> int:
-    """Run the study; where a crash of ours has left its traceback in the experiment's log, say so."""
     from raytune_suite.runner import run as start
 
+    return _logged(Path(study.folder), lambda: start(study, **options))
+
+
+def _logged(folder: Path, start: Callable[[], Results]) -> int:
+    """Run a study; where a crash of ours has left its traceback in the experiment's log, say so."""
     try:
-        return start(study, **options).exit_code
+        return start().exit_code
     except RaytuneError:
         raise
     except Exception as error:
-        log = Path(study.folder) / "driver.log"
+        log = folder / "driver.log"
         if log.is_file():
             error.add_note(f"The traceback is in {log}.")
         raise

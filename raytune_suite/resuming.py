@@ -1,0 +1,211 @@
+"""Going on with an experiment: after a signal, a crash, a full disk; with more trials; or with failed ones again.
+
+Everything needed is in the folder: the study file, the journal, the checkpoints. It may have been moved, and this
+may be another process on another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raytune_suite import journal as journals
+from raytune_suite import ray_runtime, schedulers
+from raytune_suite.closing import shown_path
+from raytune_suite.driver import Driver, trial_id
+from raytune_suite.errors import ExperimentError
+from raytune_suite.journal import Journal
+from raytune_suite.opening import study_of
+from raytune_suite.record import Record, TrialRecord, fold
+from raytune_suite.restore import Past, restore, running_time
+from raytune_suite.runner import Results, Run
+from raytune_suite.states import State
+from raytune_suite.study import Study
+
+RETRIED = (State.FAILED, State.OOM, State.TIMED_OUT)
+Before = Callable[[Study, Record, Journal], Study]
+"""What is done, and changed in the study, before an experiment goes on."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how loudly to run; the fields are the arguments of :func:`raytune_suite.run`."""
+
+    address: str | None = None
+    verbosity: int = 0
+    console: Any = None
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+
+
+def resume(
+    folder: Path | str,
+    *,
+    num_trials: int | str | None = None,
+    project: Path | str | None = None,
+    as_logged: bool = False,
+    **engine: Any,
+) -> Results:
+    """Go on with an experiment whose driver was interrupted or died; finished trials stay as they are.
+
+    Unfinished trials go on from their last checkpoints, under their own numbers, before new ones are made.
+
+    Args:
+        folder: of the experiment.
+        num_trials: extend the study to so many configurations, or by so many ("+20").
+        project: where the training code is, if it is not where it was.
+        as_logged: go on even if a decision of the journal does not come out again as it was taken.
+        engine: ``address``, ``verbosity``, ``console``, ``num_cpus``, ``num_gpus`` as for :func:`run`.
+
+    Raises:
+        ExperimentError: no experiment, in use, damaged, nothing left to do, or decisions that differ.
+    """
+
+    def before(study: Study, record: Record, _: Journal) -> Study:
+        changed = study if num_trials is None else _extended(study, num_trials)
+        if changed.num_trials == study.num_trials:
+            _must_be_open(record, Path(folder))
+        return changed
+
+    return _go_on(Path(folder), project, as_logged, before, Engine(**engine))
+
+
+def retry(
+    folder: Path | str,
+    *,
+    states: Sequence[State | str] = RETRIED,
+    trials: Sequence[int] = (),
+    project: Path | str | None = None,
+    as_logged: bool = False,
+    **engine: Any,
+) -> Results:
+    """Start trials that ended in one of ``states`` again, from their last checkpoints, and go on with the study.
+
+    ``trials``: only these numbers. The other arguments are those of :func:`resume`.
+
+    Raises:
+        ExperimentError: as :func:`resume`; or no trial is in such a state.
+    """
+    wanted = [_failure(state) for state in states]
+
+    def before(study: Study, record: Record, journal: Journal) -> Study:
+        chosen = [t for t in record.trials.values() if t.state in wanted and (not trials or t.number in trials)]
+        if not chosen:
+            found = ", ".join(f"{count} {state}" for state, count in record.counts().items()) or "no trials"
+            raise ExperimentError(f"No trial is {' or '.join(wanted)}: the experiment has {found}.")
+        for trial in chosen:
+            journal.append("retry", number=trial.number, attempt=trial.attempt + 1, state=trial.state, by="user")
+        return study
+
+    return _go_on(Path(folder), project, as_logged, before, Engine(**engine))
+
+
+def _go_on(folder: Path, project: Path | str | None, as_logged: bool, before: Before, engine: Engine) -> Results:
+    folder = folder.resolve()
+    if not (folder / journals.FILE).is_file():
+        raise ExperimentError(f"There is no experiment to go on with in {folder}: it has no {journals.FILE}.")
+    with ray_runtime.environment(engine.address), Journal.open(folder) as journal:
+        record = fold(journals.read(folder), keep_reports=False)
+        if not record.sessions:
+            raise ExperimentError(f"{folder} broke off before anything ran: delete it and run the study again.")
+        study = study_of(folder, record.sessions[-1], None if project is None else Path(project))
+        changed = before(study, record, journal)
+        if changed is not study:
+            _rewrite(folder / "study.yaml", changed.dump())
+        past = _Journaled(folder, changed, as_logged)
+        run = Run(changed, folder, journal, engine.verbosity, engine.console, past)
+        return run.all(engine.address, engine.num_cpus, engine.num_gpus)
+
+
+class _Journaled:
+    """The earlier sessions of an experiment, as its journal has them."""
+
+    def __init__(self, folder: Path, study: Study, as_logged: bool) -> None:
+        self._folder, self._study, self._as_logged = folder, study, as_logged
+        self.elapsed = running_time(journals.read(folder))
+        self._past: Past | None = None
+
+    def restore(self, driver: Driver, record: Record) -> list[str]:
+        """See ``runner.History``."""
+        try:
+            self._past = restore(driver, self._events(record), as_logged=self._as_logged)
+        except ExperimentError as error:
+            error.add_note("raytune resume --as-logged goes on with what is in the journal.")
+            raise
+        return [*_restored(driver), *not_rebuilt(self._study)]
+
+    def settle(self, driver: Driver) -> None:
+        """See ``runner.History``."""
+        if self._past is not None:
+            self._past.settle()
+            self._past = None
+
+    def _events(self, record: Record) -> Iterable[dict[str, Any]]:
+        for event in journals.read(self._folder):
+            record.apply(event)
+            yield event
+
+
+def not_rebuilt(study: Study) -> list[str]:
+    """Return what a resumed scheduler does not know of its past, as plan lines."""
+    name = study.scheduler.name
+    if schedulers.build(study).replayable:
+        return []
+    if name in ("pbt", "pb2"):
+        text = "the population goes on from its checkpoints; who was perturbed when is not rebuilt"
+    elif name == "hyperband":
+        text = "unfinished trials go on in new brackets; where the old ones stood is not rebuilt"
+    else:
+        text = "what it knew of earlier reports is not rebuilt; unfinished trials go on"
+    return [f"{'':<10} {name}: {text}"]
+
+
+def _restored(driver: Driver) -> list[str]:
+    waiting = sorted(driver.waiting)
+    if not waiting:
+        return [f"{'resumed':<10} no trial was unfinished"]
+    named = ", ".join(trial_id(number) for number in waiting[:8]) + (", ..." if len(waiting) > 8 else "")
+    trials = "1 unfinished trial goes" if len(waiting) == 1 else f"{len(waiting)} unfinished trials go"
+    return [f"{'resumed':<10} {trials} on first: {named}"]
+
+
+def _extended(study: Study, num_trials: int | str) -> Study:
+    now, text = study.num_trials, str(num_trials).strip()
+    if not text.removeprefix("+").isdecimal():
+        raise ExperimentError(f"--num-trials must be a number, or +NUMBER to add to it, got {num_trials!r}.")
+    if now is None:
+        raise ExperimentError("A whole grid has no more trials: there is nothing to extend.")
+    total = now + int(text) if text.startswith("+") else int(text)
+    if total < now:
+        raise ExperimentError(f"--num-trials must not be below the study's own {now}, got {total}.")
+    return study.model_copy(update={"num_trials": total}).with_project(study.project)
+
+
+def _must_be_open(record: Record, folder: Path) -> None:
+    closed = (record.closed or {}).get("state") == "finished"
+    if closed and all(_over(trial) for trial in record.trials.values()):
+        path = shown_path(folder)
+        raise ExperimentError(
+            f"{record.name} is finished: there is nothing to go on with. More trials: raytune resume {path} "
+            f"--num-trials +20. Failed ones again: raytune retry {path}"
+        )
+
+
+def _over(trial: TrialRecord) -> bool:
+    return trial.state.ended
+
+
+def _failure(state: State | str) -> State:
+    known = [one.value for one in State if one.failure and one is not State.INFEASIBLE]
+    if str(state) not in known:
+        raise ExperimentError(f"Only trials that are {', '.join(known)} can be started again, got {state!s}.")
+    return State(state)
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Replace a file whole, so that a crash leaves the old one or the new one."""
+    draft = path.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(path)
