@@ -4,14 +4,15 @@
 
 Runs each study with both searchers and every seed for real, in one Ray session: the same number of trials, the same
 scheduler, the same default configuration as trial 0. The pairs share their seed. Prints a table in Markdown; intervals
-are 95 % bootstrap intervals of the mean over pairs. Experiments stay in FOLDER; started again on it, it goes on.
+are 95 % bootstrap intervals of the mean over pairs. Better configurations are stopped later, so equal numbers of trials
+are not equal work: a second comparison ends the longer run of each pair at the iteration where the shorter one ended.
+Experiments stay in FOLDER; started again on it, it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +26,26 @@ SEARCHERS = ("random", "bayesian")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Best validation loss of a run, and what it cost: iterations over all trials."""
+    """Best loss after each iteration of any trial, in the order in which they came."""
 
-    best: float
-    iterations: int
+    trace: np.ndarray
+
+    @property
+    def best(self) -> float:
+        return float(self.trace[-1])
+
+    def after(self, iterations: int) -> float:
+        """Best loss after so many iterations over all trials."""
+        return float(self.trace[min(iterations, len(self.trace)) - 1])
 
 
 def outcome(experiment: Experiment) -> Outcome:
-    """What a finished experiment came to."""
-    trials = experiment.record.trials.values()
-    return Outcome(float(experiment.value(experiment.best()) or 0.0), sum(trial.iteration for trial in trials))
+    """What a finished experiment came to, and when."""
+    metric = experiment.record.metric
+    reports = [report for trial in experiment.record.trials.values() for report in trial.reports]
+    reports.sort(key=lambda report: report.time)
+    values = [float(report.metrics.get(metric, np.inf)) for report in reports]
+    return Outcome(np.fmin.accumulate(values))
 
 
 def one(path: Path, searcher: str, seed: int, args: argparse.Namespace) -> Outcome:
@@ -50,7 +61,10 @@ def one(path: Path, searcher: str, seed: int, args: argparse.Namespace) -> Outco
     if Study.load(path).search.name != searcher:  # a study that names the searcher keeps its options
         changes.append(f"search={searcher}")
     study = load_study(path, {}, changes)
-    return outcome(run(study, verbosity=-1, num_cpus=args.cpus, num_gpus=0).experiment)
+    results = run(study, verbosity=-1, num_cpus=args.cpus, num_gpus=0)
+    if results.exit_code:
+        raise SystemExit(results.exit_code)
+    return outcome(results.experiment)
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
@@ -59,18 +73,23 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
-def row(name: str, pairs: Iterable[tuple[Outcome, Outcome]]) -> str:
-    """One line of the table: losses, how much lower (of the ratio's log, so that pairs count alike), costs."""
-    random, bayesian = zip(*pairs, strict=True)
-    losses = np.array([[found.best for found in side] for side in (random, bayesian)])
-    costs = np.array([[found.iterations for found in side] for side in (random, bayesian)])
-    ratio = np.log(losses[1] / losses[0])
+def lower(random: list[float], bayesian: list[float]) -> str:
+    """How much lower the losses are, by the mean log of the ratio, so that pairs count alike."""
+    ratio = np.log(np.array(bayesian) / np.array(random))
     low, high = interval(ratio)
     share = [100.0 * (1.0 - np.exp(x)) for x in (ratio.mean(), high, low)]
-    means, work = losses.mean(1), costs.mean(1)
     wins = f"{int((ratio < 0).sum())} of {len(ratio)}"
-    lower = f"{share[0]:.0f}% ({share[1]:.0f} to {share[2]:.0f})"
-    return f"| {name} | {means[0]:.4f} | {means[1]:.4f} | {lower} | {wins} | {work[0]:.0f} / {work[1]:.0f} |"
+    return f"{share[0]:.0f}% ({share[1]:.0f} to {share[2]:.0f}), {wins}"
+
+
+def row(name: str, pairs: list[tuple[Outcome, Outcome]]) -> str:
+    """One line of the table: losses at equal numbers of trials and of iterations, and the iterations spent."""
+    random, bayesian = [pair[0].best for pair in pairs], [pair[1].best for pair in pairs]
+    least = [min(len(pair[0].trace), len(pair[1].trace)) for pair in pairs]
+    cut = [[pair[side].after(n) for pair, n in zip(pairs, least, strict=True)] for side in (0, 1)]
+    spent = " / ".join(f"{np.mean([len(pair[side].trace) for pair in pairs]):.0f}" for side in (0, 1))
+    losses = f"{np.mean(random):.4f} | {np.mean(bayesian):.4f}"
+    return f"| {name} | {losses} | {lower(random, bayesian)} | {lower(*cut)} | {spent} |"
 
 
 def main() -> None:
@@ -93,7 +112,8 @@ def main() -> None:
         }
     if len(args.searchers) < len(SEARCHERS):
         return
-    print("| study | random | Bayesian | lower by | better in | iterations |\n|---|---|---|---|---|---|")
+    print("| study | random | Bayesian | lower by, better in | the same at equal iterations | iterations |")
+    print("|---|---|---|---|---|---|")
     for path in args.studies:
         pairs = [(found[path, seed, "random"], found[path, seed, "bayesian"]) for seed in range(args.seeds)]
         print(row(path.stem, pairs))

@@ -52,14 +52,16 @@ class Curves:
         self.seconds = float(np.mean([line["seconds"] for line in recorded]))
 
     def _features(self, points: list[Mapping[str, Any]]) -> np.ndarray:
-        return self._encoder.features(self._encoder.snap(self._encoder.units(points)))
+        features: np.ndarray = self._encoder.features(self._encoder.snap(self._encoder.units(points)))
+        return features
 
     def losses(self, point: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
         """A noisy curve, shape (iterations,)."""
         row = self._features([point])
         scores = (self._trees.predict(row)[0] + self._process.predict(row)[0]) / 2.0
         noise = 0.1 * rng.standard_normal() + 0.06 * rng.standard_normal(len(self._middle))
-        return np.exp(self._middle + scores @ self._directions + noise)
+        losses: np.ndarray = np.exp(self._middle + scores @ self._directions + noise)
+        return losses
 
 
 @dataclass

@@ -3,10 +3,11 @@
 Hosted on bayesian-optimization (:mod:`raytune_suite.search.hosting`). What a suggestion rests on:
 
 * the latest value of every trial, running ones too. As soon as some of them are not of whole trials only their order
-  counts, in normal scores of the ranks (an output warping as in Snoek et al., 2014; by rank as in Salinas et al.,
-  2020): a value of iteration 1 lies far from a final one, and that distance means nothing, but the order does. A
-  region whose trials are stopped at the first rung therefore looks as bad as it is. A model with the budget as an
-  input predicts the end of such trials instead, is never contradicted, and proposes them again and again;
+  counts, as normal scores of the ranks (warped outputs: Snelson et al., 2004; by rank: Salinas et al., 2020): how far
+  a value of iteration 1 lies from a final one means nothing, that it is worse does. A region whose trials are stopped
+  at the first rung therefore looks as bad as it is. A model with the budget as an input predicts how such trials
+  would end instead, is never contradicted, and proposes them again and again. The price: a metric that worsens with
+  the iterations makes trials look good that were stopped early;
 * trials in flight, believed to come out as predicted, so that the next point is another one;
 * trials that failed, in a model of their own that keeps away from where trials fail.
 """

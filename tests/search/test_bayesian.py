@@ -88,7 +88,7 @@ def test_the_model_is_not_bent_by_a_failure_next_to_the_best_point() -> None:
     assert min(bowl(s.point) for s in play(searcher, 36, tell=ended)) < 0.05
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_it_leaves_a_favourite_whose_neighbours_are_stopped_at_the_first_rung(seed: int) -> None:
     """Trials near (0.2, 0.2) are stopped at iteration 1, whatever one that was let through came to; others are not."""
     space = Space.parse({"x": {"uniform": [0.0, 1.0]}, "y": {"uniform": [0.0, 1.0]}})
