@@ -173,6 +173,8 @@ class Experiment:
             raise ExperimentError(f"Cannot export to {path.name}: the name must end in .csv or .parquet.")
         if what not in ("trials", "history"):
             raise ExperimentError(f"Cannot export {what!r}: either 'trials' or 'history'.")
+        if not path.parent.is_dir():
+            raise ExperimentError(f"Cannot export to {path}: there is no folder {path.parent}. Make it first.")
         frame = self.trials() if what == "trials" else self.history()
         if path.suffix == ".csv":
             frame.to_csv(path, index=False)
@@ -327,7 +329,7 @@ def _not_one(folder: Path) -> str:
         return f"{folder} is not an experiment: it has no {journal.FILE}.{fix}"
     names = {path.name: path for path in find(folder.parent)} if folder.parent.is_dir() else {}
     near = get_close_matches(folder.name, list(names), n=1)
-    hint = f" Did you mean {names[near[0]]}?" if near else ""
+    hint = f" Did you mean {names[near[0]]}?" if near else " See: raytune list, with --storage for another folder."
     return f"There is no experiment {folder}.{hint}"
 
 

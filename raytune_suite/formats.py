@@ -50,8 +50,9 @@ def setting(value: Any) -> str:
 
 
 def facts(values: Mapping[str, Any]) -> str:
-    """Facts in one line, ``rung 3, cutoff 0.0954``; numbers that are whole are written as such."""
-    shown = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in values.items()}
+    """Facts in one line, ``rung 3, cutoff 0.0954``, without those that are None; whole numbers are written as such."""
+    known = {key: value for key, value in values.items() if value is not None}
+    shown = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in known.items()}
     return ", ".join(f"{name} {setting(value)}" for name, value in shown.items())
 
 

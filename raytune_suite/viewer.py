@@ -59,8 +59,10 @@ def command(folder: Path, port: int) -> list[str]:
 def free_port(wanted: int | None) -> int:
     """The wanted port, or TensorBoard's usual one, or else any free one.
 
-    Raises ExperimentError if the port asked for is taken.
+    Raises ExperimentError if the port asked for is taken or none.
     """
+    if wanted is not None and not 1 <= wanted <= 65535:
+        raise ExperimentError(f"A port must be from 1 to 65535, got {wanted}: leave out --port to take a free one.")
     for port in (wanted,) if wanted else (DEFAULT_PORT, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,5 +86,7 @@ def serve(folder: Path, port: int | None = None) -> None:
 def _experiments(folder: Path) -> list[Path]:
     folders = [folder] if (folder / journal.FILE).is_file() else find(folder)
     if not folders:
-        raise ExperimentError(f"{folder} is no experiment, and none lies in it.")
+        raise ExperimentError(
+            f"{folder} is no experiment, and none lies in it. See: raytune list, with --storage for another folder."
+        )
     return folders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -110,6 +111,25 @@ def test_a_mistake_of_the_user_is_one_message_and_exit_code_2(
 def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, KeyboardInterrupt())
     assert cli.main(["fail"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [(errno.ENOSPC, "Make room"), (errno.EROFS, "can be written to"), (errno.EACCES, "the right")],
+)
+def test_what_the_machine_refuses_is_no_mistake_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, way_out: str
+) -> None:
+    failing(monkeypatch, OSError(number, "refused", "somewhere/file"))
+    assert cli.main(["fail"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("somewhere/file: refused. ")
+    assert way_out in said
+
+
+def test_other_errors_of_the_machine_are_ours_to_explain(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, OSError(errno.EBADF, "bad file descriptor"))
+    assert cli.main(["fail"]) == 70
 
 
 def test_a_mistake_of_ours_is_short_and_verbose_shows_the_traceback(

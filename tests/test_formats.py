@@ -79,6 +79,10 @@ def test_facts_write_whole_numbers_as_such() -> None:
     assert formats.facts({"rung": 3.0, "cutoff": 0.09541}) == "rung 3, cutoff 0.0954"
 
 
+def test_facts_that_are_not_known_are_left_out() -> None:
+    assert formats.facts({"rung": 1, "cutoff": None, "compared": 0}) == "rung 1, compared 0"
+
+
 def test_a_machine_is_named_or_else_its_address_stands_for_a_long_id() -> None:
     assert formats.node("node-a", "10.0.0.1") == "node-a"
     assert formats.node("f" * 56, "10.0.0.1") == "10.0.0.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,19 @@ from raytune_suite.errors import RaytuneError
 WRONG = 2  # exit code for a mistake the user can mend, and for a wrong command line
 CRASHED = 70  # exit code for a mistake of ours (EX_SOFTWARE)
 CANCELLED = 130  # exit code after Ctrl-C, as shells have it
+_REFUSED = {  # what the machine says no to, and the way out; every other OSError is a mistake of ours
+    errno.ENOENT: "Make the folder first, or name another one.",
+    errno.ENOTDIR: "Name a path whose folders are folders.",
+    errno.EEXIST: "Name another one.",
+    errno.EISDIR: "Name a file, not a folder.",
+    errno.EACCES: "Name another place, or ask for the right to use this one.",
+    errno.EPERM: "Name another place, or ask for the right to use this one.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOSPC: "Make room, or name a place on another disk.",
+    errno.EDQUOT: "Make room, or name a place on another disk.",
+    errno.EFBIG: "Name a place without a limit on the size of files (ulimit -f).",
+    errno.ENAMETOOLONG: "Give a shorter name.",
+}
 
 
 def build() -> typer.Typer:
@@ -65,8 +79,14 @@ def _unexpected(error: Exception, words: Sequence[str]) -> int:
         way_out = f"\nSee: {usage.command_path} --help" if usage else ""
         _say(f"{explain()}{way_out}", error)
         return int(getattr(error, "exit_code", WRONG))
-    if any(word in ("-v", "-vv", "--verbose") for word in words):
+    verbose = any(word in ("-v", "-vv", "--verbose") for word in words)
+    if verbose:
         sys.stderr.write("".join(traceback.format_exception(error)))
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        named = f"{error.filename}: " if error.filename else ""
+        _say(f"{named}{error.strerror}. {_REFUSED[error.errno]}", error)
+        return WRONG
+    if verbose:
         return CRASHED
     note = "" if getattr(error, "__notes__", None) else "\nRun it again with -v to see the traceback."
     _say(f"Internal error: {type(error).__name__}: {error}{note}", error)

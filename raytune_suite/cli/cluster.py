@@ -36,12 +36,13 @@ def env(
 ) -> None:
     """Print the environment: Python, packages, torch, GPUs, git commit, flags that change numbers."""
     from raytune_suite import environment
+    from raytune_suite.cli.results import folder_of
 
     here = environment.capture(Path.cwd())
     if experiment is None:
         typer.echo(json.dumps(here, indent=2) if as_json else "\n".join(environment.describe(here)))
         return
-    recorded = environment.recorded(experiment)
+    recorded = environment.recorded(folder_of(experiment))
     if as_json:
         typer.echo(json.dumps(recorded, indent=2))
         return

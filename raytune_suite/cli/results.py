@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raytune_suite.errors import ExperimentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -96,6 +98,8 @@ def best(
     from raytune_suite import tables
 
     read = _load(experiment)
+    if as_yaml and as_json:
+        raise ExperimentError("--json and --yaml exclude each other: leave out one.")
     if as_yaml:
         import yaml
 

@@ -75,13 +75,22 @@ def test_list_filters_over_all_experiments_and_names_them(project: Path, capsys:
         (["show", "nothing"], "There is no experiment nothing"),
         (["show", "made-up", "77"], "has no trial '77'. Its trials: 0 to 9"),
         (["export", "made-up", "table.xls"], "must end in .csv or .parquet"),
+        (["export", "made-up", "nowhere/table.csv"], "there is no folder nowhere"),
+        (["report", "made-up", "-o", "nowhere/report.html"], "nowhere/report.html: No such file or directory. Make"),
+        (["best", "made-up", "--json", "--yaml"], "exclude each other"),
+        (["env", "nothing"], "nothing is not an experiment"),
         (["tensorboard", "nowhere"], "nowhere is no experiment"),
+        (["tensorboard", "made-up", "--port", "99999"], "A port must be from 1 to 65535, got 99999"),
     ],
 )
 def test_a_mistake_is_one_clear_message(
     project: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert message in run(capsys, *words, code=2)
+
+
+def test_env_takes_the_name_of_an_experiment(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no worker of made-up" in run(capsys, "env", "made-up")
 
 
 def test_an_empty_storage_folder_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
