@@ -18,20 +18,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from raytune_suite.durable import sync_tree
 
 INFO = "raytune.json"
 
 
+Unheard = tuple[int, dict[str, Any], float]
+
+
 @dataclass(frozen=True)
 class Saved:
-    """One checkpoint on disk: ``elapsed`` in training seconds, ``value`` of the study's metric or None."""
+    """One checkpoint on disk: ``elapsed`` in training seconds, ``value`` of the study's metric or None.
+
+    ``reports`` are those (iteration, metrics, elapsed) that nobody had confirmed when it was written, its own last.
+    """
 
     path: Path
     iteration: int
     elapsed: float
     value: float | None
+    reports: tuple[Unheard, ...] = ()
 
 
 class TrialCheckpoints:
@@ -63,7 +71,14 @@ class TrialCheckpoints:
         scored = [s for s in self.all() if s.value is not None]
         return min(scored, key=lambda s: (self.sign * (s.value or 0.0), s.iteration), default=None)
 
-    def write(self, iteration: int, elapsed: float, value: float | None, save: Callable[[Path], None]) -> Saved:
+    def write(
+        self,
+        iteration: int,
+        elapsed: float,
+        value: float | None,
+        save: Callable[[Path], None],
+        reports: Sequence[Unheard] = (),
+    ) -> Saved:
         """Let ``save`` fill a fresh folder and put it in place; the rest happens in the background.
 
         When it returns, the checkpoint survives the death of this process. Waits for the one before to be durable,
@@ -75,7 +90,7 @@ class TrialCheckpoints:
         try:
             save(draft)
             draft.mkdir(exist_ok=True)
-            info = {"iteration": iteration, "elapsed": elapsed, "value": _finite(value)}
+            info = {"iteration": iteration, "elapsed": elapsed, "value": _finite(value), "reports": list(reports)}
             (draft / INFO).write_text(json.dumps(info))
             self.settle()
             if final.exists():
@@ -123,7 +138,8 @@ def _read(path: Path) -> Saved | None:
         info = json.loads((path / INFO).read_text())
     except (OSError, ValueError):
         return None  # not ours, or being deleted at this moment
-    return Saved(path, int(info["iteration"]), float(info["elapsed"]), info["value"])
+    reports = tuple((int(i), dict(metrics), float(elapsed)) for i, metrics, elapsed in info.get("reports", ()))
+    return Saved(path, int(info["iteration"]), float(info["elapsed"]), info["value"], reports)
 
 
 def _finite(value: float | None) -> float | None:

@@ -174,6 +174,8 @@ class Driver:
         if trial is None:
             return STOP
         self._write_facts(number, facts)
+        if facts.get("repeated") and iteration <= trial.iteration:
+            return self._known(number, trial, metrics, decide)
         if not metrics:
             trial.ending = trial.ending or self._returned(trial)
             return STOP
@@ -193,6 +195,13 @@ class Driver:
         if stopped is not None:
             return self._stop(number, trial, stopped)
         return decision
+
+    def _known(self, number: int, trial: Live, metrics: Mapping[str, Any], decide: Decide) -> str:
+        """A report that is on record already; only a scheduler that cannot be rebuilt needs to hear it again."""
+        value = value_of(metrics, self.study.metric)
+        if self.scheduler.replayable or self.scheduler.population:
+            return CONTINUE
+        return self._scheduled(number, trial, value, decide)
 
     def _scheduled(self, number: int, trial: Live, value: float | None, decide: Decide) -> str:
         if value is None:

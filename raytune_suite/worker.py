@@ -13,6 +13,7 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # read by Tune when a trai
 import json
 import time
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from ray import tune
 from ray.tune.result import TIME_THIS_ITER_S, TRAINING_ITERATION
 
 from raytune_suite import environment
-from raytune_suite.checkpoints import Saved, TrialCheckpoints
+from raytune_suite.checkpoints import Saved, TrialCheckpoints, Unheard
 from raytune_suite.hosts import Host, open_host
 from raytune_suite.seeds import trial_seed
 from raytune_suite.trainable import Context, is_out_of_memory
@@ -70,21 +71,30 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._store = self._checkpoints()
         self._deferred: TrialError | None = None
         self._facts: dict[str, Any] = {}
+        self._unheard: list[Unheard] = []
+        self._repeats: deque[Unheard] = deque()
 
     # -- training ------------------------------------------------------------------------------------------------
 
     def train(self) -> dict[str, Any]:
         """One iteration of the trial: its metrics for Tune, and a report for the driver."""
+        self._unheard.clear()  # being asked for more means that all before has been heard
+        return self._train()
+
+    def _train(self) -> dict[str, Any]:
         if self._deferred is not None:
             raise self._deferred
         started = time.monotonic()
         try:
             with watchdog(self._time_left(), self._trial_dir()):
                 host = self._opened()
+                if self._repeats:
+                    return self._repeated()
                 metrics = host.step()
             self._elapsed += time.monotonic() - started
             if metrics:
                 self._iteration += 1
+                self._unheard.append((self._iteration, metrics, self._elapsed))
                 self._checkpoint_if_due(host, metrics)
         except (Exception, SystemExit) as error:
             raise _failure(error) from None
@@ -96,19 +106,28 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         The controller passes its two arguments the other way round, so neither is used.
         """
         results: list[dict[str, Any]] = []
+        self._unheard.clear()
         until = time.monotonic() + _BUCKET_S
         while True:
             try:
-                results.append(self.train())
+                results.append(self._train())
             except TrialError as error:
                 if not results:
                     raise
                 self._deferred = error  # first tell what was done before it
                 return results
-            if results[-1][REPORT][3].get("finished") or self._iteration in self.settings["decisions"]:
+            iteration, _, _, facts = results[-1][REPORT]
+            if facts.get("finished") or iteration in self.settings["decisions"]:
                 return results
-            if time.monotonic() >= until or self._iteration >= self.settings["max_iterations"]:
+            if time.monotonic() >= until or iteration >= self.settings["max_iterations"]:
                 return results
+
+    def _repeated(self) -> dict[str, Any]:
+        """A report that lies in the checkpoint the trial goes on from: it may have been lost with its process."""
+        iteration, metrics, elapsed = self._repeats.popleft()
+        result = {**self._result(metrics, False, 0.0), TRAINING_ITERATION: iteration}
+        result[REPORT] = (iteration, metrics, elapsed, {**result[REPORT][3], "repeated": True})
+        return result
 
     def _result(self, metrics: dict[str, Any], finished: bool, seconds: float) -> dict[str, Any]:
         facts, self._facts = self._facts, {}
@@ -144,6 +163,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             host = self._start_host()
             if (last := self._store.latest()) is not None:
                 self._load(host, last)
+                self._point_at(last)
+                self._repeats.extend(last.reports)
         return self._host  # type: ignore[return-value]
 
     def _start_host(self) -> Host:
@@ -202,10 +223,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def _write_checkpoint(self, host: Host, metrics: Mapping[str, Any]) -> Saved:
         value = metrics.get(self.settings["metric"])
         value = float(value) if isinstance(value, (int, float)) else None
-        self._saved = self._store.write(self._iteration, self._elapsed, value, host.save)
-        path = self._saved.path.relative_to(self.settings["folder"])
-        self._facts["checkpoint"] = {"iteration": self._iteration, "path": str(path)}
+        self._saved = self._store.write(self._iteration, self._elapsed, value, host.save, self._unheard)
+        self._point_at(self._saved)
         return self._saved
+
+    def _point_at(self, saved: Saved) -> None:
+        path = saved.path.relative_to(self.settings["folder"])
+        self._facts["checkpoint"] = {"iteration": saved.iteration, "path": str(path)}
 
     def save_checkpoint(self, checkpoint_dir: str) -> str:
         """Give Tune a pointer: the checkpoint itself lies in the experiment folder."""
