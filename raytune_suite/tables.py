@@ -25,14 +25,23 @@ _LABEL = 12
 _BESIDE_CONFIG = 68  # what the other columns of a table of trials take
 
 
-def experiments(storage: Path) -> list[Experiment]:
-    """All experiments below a storage folder, the latest last. Raises ExperimentError if there is none."""
+def experiments(storage: Path) -> tuple[list[Experiment], list[ExperimentError]]:
+    """All experiments below a storage folder, the latest last, and what is wrong with those that cannot be read.
+
+    Raises ExperimentError if there is neither.
+    """
     if not storage.is_dir():
         raise ExperimentError(f"There is no folder {storage}: name the storage folder with --storage.")
-    found = [load(folder) for folder in find(storage)]
-    if not found:
+    found: list[Experiment] = []
+    damaged: list[ExperimentError] = []
+    for folder in find(storage):
+        try:
+            found.append(load(folder))
+        except ExperimentError as error:  # one that is damaged must not hide the others
+            damaged.append(error)
+    if not found and not damaged:
         raise ExperimentError(f"No experiment lies in {storage}: name another folder with --storage.")
-    return sorted(found, key=lambda experiment: experiment.record.started_at or 0.0)
+    return sorted(found, key=lambda experiment: experiment.record.started_at or 0.0), damaged
 
 
 def matching(found: Iterable[Experiment], text: str) -> list[tuple[Experiment, TrialRecord]]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from raytune_suite import journal
 from raytune_suite.analysis import find
 from raytune_suite.board import FOLDER
-from raytune_suite.errors import ExperimentError
+from raytune_suite.errors import ExperimentError, JournalError
 from raytune_suite.eventfiles import SUFFIX
 from raytune_suite.tensorboard import write
 
@@ -29,15 +29,15 @@ def logdir(folder: Path) -> Path:
     for experiment in folders:
         board = experiment / FOLDER
         if not any(board.glob(f"*tfevents*{SUFFIX}")) and journal.holder(experiment) is None:
-            write(experiment)
+            _write(experiment, alone=folders == [folder])
     return folder / FOLDER if folders == [folder] else folder
 
 
 def links(folder: Path, port: int) -> list[str]:
     """Where to look: the page, the curves of the studies' metrics side by side, the table of trials."""
     page = f"http://{HOST}:{port}/"
-    firsts = (next(journal.read(experiment), {}) for experiment in _experiments(folder))
-    tags = [*dict.fromkeys(str(event["metric"]) for event in firsts if event.get("metric")), "study/best"]
+    metrics = (_metric(experiment) for experiment in _experiments(folder))
+    tags = [*dict.fromkeys(metric for metric in metrics if metric), "study/best"]
     # TensorBoard opens the first two groups of tags by name: what the study is about is pinned above them.
     cards = json.dumps([{"plugin": "scalars", "tag": tag} for tag in tags], separators=(",", ":"))
     return [
@@ -90,3 +90,20 @@ def _experiments(folder: Path) -> list[Path]:
             f"{folder} is no experiment, and none lies in it. See: raytune list, with --storage for another folder."
         )
     return folders
+
+
+def _write(experiment: Path, *, alone: bool) -> None:
+    """Make an experiment's files; one of several that is damaged must not hide the others."""
+    try:
+        write(experiment)
+    except JournalError as error:
+        if alone:
+            raise
+        sys.stderr.write(f"Not shown: {error}\n")
+
+
+def _metric(experiment: Path) -> str | None:
+    try:
+        return next(journal.read(experiment), {}).get("metric")
+    except JournalError:
+        return None

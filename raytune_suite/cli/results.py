@@ -54,7 +54,7 @@ def list_(
     """List experiments, or with a filter the trials of all of them for which it holds."""
     from raytune_suite import tables
 
-    found = tables.experiments(storage)
+    found, damaged = tables.experiments(storage)
     if condition is None:
         data: list[Any] = [tables.experiment_data(experiment) for experiment in found]
         _print([tables.experiments_table(found)], data, as_json)
@@ -66,6 +66,10 @@ def list_(
             [tables.trial_data(*pair) for pair in pairs],
             as_json,
         )
+    for error in damaged:
+        typer.secho(f"Not listed: {error}", fg="red", err=True)
+    if damaged:
+        raise typer.Exit(2)
 
 
 def show(

@@ -89,6 +89,25 @@ def test_a_mistake_is_one_clear_message(
     assert message in run(capsys, *words, code=2)
 
 
+def test_a_damaged_experiment_is_named_and_does_not_hide_the_others(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = project / "experiments" / "damaged"
+    damaged.mkdir()
+    first = (project / "experiments" / "made-up" / "journal.jsonl").read_text().splitlines()[0]
+    (damaged / "journal.jsonl").write_text(f"{first}\nnonsense\n{{}}\n")
+    for words in (["list"], ["list", "number >= 0"]):
+        assert main(words) == 2
+        shown = capsys.readouterr()
+        assert "made-up" in shown.out or "completed" in shown.out
+        assert "Not listed: experiments/damaged/journal.jsonl, line 2 is broken" in shown.err
+    assert viewer.logdir(project / "experiments") == project / "experiments"
+    assert "Not shown: " in capsys.readouterr().err
+    assert "TensorBoard on" in viewer.links(project / "experiments", 6006)[0]
+    with pytest.raises(ExperimentError, match="line 2 is broken"):
+        viewer.logdir(damaged)
+
+
 def test_env_takes_the_name_of_an_experiment(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no worker of made-up" in run(capsys, "env", "made-up")
 
