@@ -219,6 +219,37 @@ def test_check_prints_the_plan(study: Path, capsys: pytest.CaptureFixture[str]) 
     assert "slots" in shown
 
 
+def test_check_ends_with_the_command_that_runs_what_was_checked(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["check", str(study), "--no-step", "--set", "trainable=tiny:train", "--set", "name=my study"]
+    assert cli.main(words) == 0
+    ready = f"Ready: raytune run {study} --set trainable=tiny:train --set 'name=my study'"
+    assert capsys.readouterr().out.endswith(f"{ready}\n")
+    taken = study.parent / "experiments" / "my study"
+    taken.mkdir(parents=True)
+    (taken / "journal.jsonl").touch()
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "is taken" in shown
+    assert shown.endswith(f"{ready} --name 'my study-2'\n")
+
+
+def test_check_refuses_a_storage_that_is_no_folder(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study.parent / "experiments").write_text("a file")
+    assert cli.main(["check", str(study), "--no-step"]) == 2
+    assert "is no folder. Give another folder as storage." in capsys.readouterr().out
+
+
+def test_check_takes_a_metric_that_is_not_measured_in_the_first_step(
+    study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = SimpleNamespace(ok=True, metrics={"loss": None}, setup_seconds=1.0, step_seconds=1.0)
+    monkeypatch.setattr("raytune_suite.preflight.try_step", lambda _: report)
+    assert cli.main(["check", str(study)]) == 0
+    assert "loss = -" in capsys.readouterr().out
+
+
 def test_run_hands_over_the_study_with_its_changes(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raytune_suite.errors import Problem, RaytuneError, StudyError, TrainableError
+from raytune_suite import formats
+from raytune_suite.errors import ExperimentError, Problem, RaytuneError, StudyError, TrainableError
 from raytune_suite.resolve import resolve
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ def checklist(study: Study, *, step: bool = True) -> Iterator[tuple[str, Found]]
         "scheduler": _scheduler,
         "callbacks": _callbacks,
         "resources": _resources,
+        "folder": _folder,
     }
     if step:
         looks["one step"] = _step
@@ -97,6 +101,22 @@ def _resources(study: Study) -> Found:
     return Found(f"{_count(range(fit), 'trial')} at once on this machine")
 
 
+def _folder(study: Study) -> Found:
+    folder = Path(study.folder)
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        why = "cannot be written to" if above.is_dir() else "is no folder"
+        raise ExperimentError(f"{folder} cannot be made: {above} {why}. Give another folder as storage.")
+    taken = " is taken: a run needs another --name" if is_taken(study) else ""
+    return Found(f"{folder}{taken}")
+
+
+def is_taken(study: Study) -> bool:
+    """Whether the study's folder is in use already; a run would refuse it."""
+    folder = Path(study.folder)
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def _step(study: Study) -> Found:
     from raytune_suite.preflight import try_step
 
@@ -104,9 +124,9 @@ def _step(study: Study) -> Found:
     if not report.ok:
         problems = tuple(str(problem) for problem in report.problems)
         return Found(problems=problems, trace=tuple((report.error or "").splitlines()))
-    value = report.metrics.get(study.metric)
+    value = formats.number(report.metrics.get(study.metric))  # it may not be measured in the first step
     took = f"{report.setup_seconds:.1f} s to set up, {report.step_seconds:.2f} s a step"
-    return Found(f"{study.trainable}: {took}, {study.metric} = {value:.4g}")
+    return Found(f"{study.trainable}: {took}, {study.metric} = {value}")
 
 
 def _count(things: Sized, word: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,7 @@ from raytune_suite.errors import ExperimentError
 
 if TYPE_CHECKING:
     from raytune_suite.cli.checklist import Found
+    from raytune_suite.study import Study
 
 STUDY, TRAINABLE = "study.yaml", "trainable.py"  # in raytune_suite/templates
 SCHEMA = "study.schema.json"  # where the first line of a study file points an editor to
@@ -59,7 +62,15 @@ def check(
         typer.secho(f"\n{problems} problem{'s' if problems > 1 else ''} to mend.", fg="red", err=True)
         raise typer.Exit(2)
     typer.echo("\n" + "\n".join(make(loaded, Cluster.local()).lines()))
-    typer.echo(f"\nReady: raytune run {study}")
+    typer.echo(f"\nReady: {_command(study, loaded, changes or ())}")
+
+
+def _command(file: Path, study: Study, changes: Sequence[str]) -> str:
+    """The command line that runs what was checked."""
+    from raytune_suite.cli.checklist import is_taken
+
+    words = ["raytune", "run", str(file), *(word for change in changes for word in ("--set", change))]
+    return shlex.join([*words, "--name", f"{study.name}-2"] if is_taken(study) else words)
 
 
 def schema() -> None:

@@ -51,6 +51,9 @@ def _constraint(value: Any) -> Any:
     return parse_reference(value) if callable(value) else value
 
 
+_LONGEST_NAME = 200  # file systems take 255 bytes
+
+
 def _repeats(value: Any) -> Any:
     if isinstance(value, int) and value > 1:
         raise DeclarationError("repeats above 1 are not built yet", value, "Write repeats: 1.")
@@ -58,9 +61,17 @@ def _repeats(value: Any) -> Any:
 
 
 def _name(value: Any) -> Any:
-    if isinstance(value, str) and (not value.strip() or "/" in value or value in (".", "..")):
-        fix = f"Write {value.strip().replace('/', '-')}." if value.strip(" ./") else "As in name: digits."
+    if not isinstance(value, str):
+        return value
+    if not value.strip() or "/" in value or value in (".", "..") or not value.isprintable():
+        fix = "As in name: digits."
+        if value.strip(" ./") and value.isprintable():
+            fix = f"Write {value.strip().replace('/', '-')}."
         raise DeclarationError("must be the name of a folder", value, fix)
+    if value.startswith("-"):  # raytune show -x would take it for an option
+        raise DeclarationError("must not begin with a dash", value, f"Write {value.lstrip('-') or 'digits'}.")
+    if len(value.encode()) > _LONGEST_NAME:
+        raise DeclarationError(f"must be {_LONGEST_NAME} bytes long at most, is {len(value.encode())}", value[:40])
     return value
 
 
