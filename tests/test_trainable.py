@@ -123,6 +123,14 @@ def test_names_with_a_level_of_their_own_are_kept(start: Any) -> None:
     assert {type(v) for v in metrics.values()} == {int, float}
 
 
+@pytest.mark.parametrize("method", ["train_epoch", "evaluate"])
+@pytest.mark.parametrize("value", [torch.ones(()), torch.ones(2), 0.5])
+def test_a_method_that_returns_no_dict_is_told_so(start: Any, method: str, value: Any) -> None:
+    trial = start(cls=type("Odd", (Line,), {method: lambda self, *_: value}))
+    with pytest.raises(TrainableError, match=rf'^{method} must return a dict .*, got \w+\. As in {{"loss": value}}'):
+        trial.step()
+
+
 def test_held_out_data_is_measured_apart(start: Any) -> None:
     trial = start()
     trial.step()

@@ -182,7 +182,7 @@ class TorchTrainable(Loop):
                 found = self.test()
             else:
                 found = self.evaluate(self.data.validation if self.data is not None else None)
-        named = _named(found or {}, split)
+        named = _named(found, split)
         return named | {"test/samples": self._samples} if split == "test" and named and self._samples else named
 
     def _step_plateau(self, metrics: Mapping[str, Any]) -> None:
@@ -204,7 +204,13 @@ class TorchTrainable(Loop):
                 value.train(mode)
 
 
-def _named(metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _named(metrics: Any, prefix: str) -> dict[str, Any]:
     """Flat metrics with ``prefix/`` before every name that has no level of its own."""
+    if metrics is not None and not isinstance(metrics, Mapping):
+        method = {"train": "train_epoch", "validation": "evaluate"}.get(prefix, "test or evaluate")
+        raise TrainableError(
+            f"{method} must return a dict of names and numbers, got {type(metrics).__name__}. "
+            'As in {"loss": value}, or None for no metrics.'
+        )
     found = flatten(metrics or {})
     return {name if "/" in name else f"{prefix}/{name}": value for name, value in found.items()}
