@@ -56,7 +56,7 @@ class Progress:
         self.tally = Tally(record, clock)
         self.tally.take_over()
         self._plan_lines = list(plan_lines)
-        self._console = console or Console()
+        self._console = console or Console(emoji=False)
         self._verbosity = verbosity
         self._tty = self._console.is_terminal if tty is None else tty
         self._folder = folder

@@ -241,6 +241,18 @@ def test_check_refuses_a_storage_that_is_no_folder(study: Path, capsys: pytest.C
     assert "is no folder. Give another folder as storage." in capsys.readouterr().out
 
 
+def test_nothing_between_colons_becomes_a_picture(
+    study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = SimpleNamespace(ok=True, metrics={"loss": 1.0}, setup_seconds=1.0, step_seconds=1.0)
+    monkeypatch.setattr("raytune_suite.preflight.try_step", lambda _: report)
+    assert cli.main(["check", str(study), "--set", "trainable=tiny:x"]) == 0
+    assert "tiny:x: 1.0 s" in capsys.readouterr().out  # :x: is a cross to rich
+    failing(monkeypatch, PlanError("tiny:x: cannot be found"))
+    assert cli.main(["fail"]) == 2
+    assert capsys.readouterr().err == "tiny:x: cannot be found\n"
+
+
 def test_check_takes_a_metric_that_is_not_measured_in_the_first_step(
     study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,4 +98,4 @@ def _say(message: str, error: BaseException) -> None:
     from rich.console import Console
 
     text = "\n".join([message, *getattr(error, "__notes__", ())])
-    Console(stderr=True, soft_wrap=True, highlight=False).print(text, style="red", markup=False)
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(text, style="red", markup=False)

@@ -150,8 +150,8 @@ def _console() -> Console:
     """The terminal, or lines as long as they need to be for a file or a pipe."""
     from rich.console import Console
 
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=1000)
+    made = Console(highlight=False, emoji=False)
+    return made if made.is_terminal else Console(highlight=False, width=1000, emoji=False)
 
 
 def _print(shown: Iterable[Any], data: Any, as_json: bool) -> None:

@@ -108,7 +108,7 @@ def _shown(name: str, found: Found) -> Found:
     """Print an item as soon as it is known, with a mark."""
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     mark, style = ("✗", "red") if found.problems else ("✓", "green")
     for number, line in enumerate(found.problems or (found.line,)):
         console.print(f"[{style}]{mark}[/] {name:10}" if number == 0 else " " * 12, end=" ")
