@@ -23,7 +23,7 @@ def closing(tally: Tally, folder: Path | None) -> list[Text]:
     winner = record.best()
     parts += [_winner(record, winner), *_comparison(record, winner)] if winner else [_nothing(record)]
     parts += _errors(tally)
-    parts += _places(folder) if folder is not None else []
+    parts += _places(folder, record) if folder is not None else []
     return parts
 
 
@@ -104,7 +104,9 @@ def _errors(tally: Tally) -> Iterator[Text]:
         yield Text(f"{len(group.numbers)}x {group.type}: {message} ({who})", "red")
 
 
-def _places(folder: Path) -> list[Text]:
+def _places(folder: Path, record: Record) -> list[Text]:
     path = shown_path(folder)
-    lines = ("", f"record   {path}", f"look     raytune tensorboard {path}", f"         raytune report {path}")
+    over = (record.closed or {}).get("state") == "finished"
+    go_on = () if over else (f"go on    raytune resume {path}",)
+    lines = ("", *go_on, f"record   {path}", f"look     raytune tensorboard {path}", f"         raytune report {path}")
     return [Text(line) for line in lines]

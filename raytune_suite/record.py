@@ -219,8 +219,9 @@ class Record:
 
     @property
     def num_trials(self) -> int | None:
-        """How many configurations the study asks for; None if that follows from its grid."""
-        return self.experiment.get("num_trials")
+        """How many configurations the study asks for, as last extended; None if that follows from its grid."""
+        planned = self.sessions[-1].get("planned") if self.sessions else None
+        return planned if planned is not None else self.experiment.get("num_trials")
 
     @property
     def max_iterations(self) -> int | None:

@@ -88,13 +88,14 @@ def retry(
     Raises:
         ExperimentError: as :func:`resume`; or no trial is in such a state.
     """
-    wanted = [_failure(state) for state in states]
+    wanted = [_failure(state) for state in states or RETRIED]
 
     def before(study: Study, record: Record, journal: Journal) -> Study:
         chosen = [t for t in record.trials.values() if t.state in wanted and (not trials or t.number in trials)]
         if not chosen:
             found = ", ".join(f"{count} {state}" for state, count in record.counts().items()) or "no trials"
-            raise ExperimentError(f"No trial is {' or '.join(wanted)}: the experiment has {found}.")
+            named = " or ".join(filter(None, [", ".join(wanted[:-1]), wanted[-1]]))
+            raise ExperimentError(f"No trial is {named}: the experiment has {found}.")
         for trial in chosen:
             journal.append("retry", number=trial.number, attempt=trial.attempt + 1, state=trial.state, by="user")
         return study
