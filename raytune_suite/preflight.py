@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raytune_suite.errors import Problem
+from raytune_suite.errors import Problem, RaytuneError
 from raytune_suite.metrics import Metric, check_report
 from raytune_suite.seeds import trial_seed
 
@@ -70,6 +70,8 @@ def try_step(study: Study, timeout: float = TIMEOUT) -> StepReport:
     config = first_config(study)
     with tempfile.TemporaryDirectory(prefix="raytune-step-") as folder:
         answer = _ask_child(_job(study, config, Path(folder)), Path(folder), timeout)
+    if "wrong" in answer:
+        return StepReport(config, {}, problems=(Problem("trainable", answer["wrong"]),))
     if "error" in answer:
         return StepReport(config, {}, error=answer["error"], problems=(_failed(study, answer["error"]),))
     metrics = answer["metrics"]
@@ -182,7 +184,9 @@ def _child(folder: Path) -> None:
     try:
         answer = _step(job)
     except (Exception, SystemExit) as error:
-        answer = {"error": _user_trace(error)}
+        # what the suite refuses says all there is to say; a traceback of ours would only bury it
+        ours = isinstance(error, RaytuneError) and error.__cause__ is None
+        answer = {"wrong": str(error)} if ours else {"error": _user_trace(error)}
     written = folder / "answer.part"
     written.write_text(json.dumps(answer))
     written.replace(folder / "answer.json")

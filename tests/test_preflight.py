@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,6 @@ def test_an_error_comes_back_as_the_users_own_traceback(project: Path) -> None:
     [
         ("Dies", ["killed by SIGABRT", "last words"]),
         ("Exits", ["SystemExit: 3"]),
-        ("Missing", ["toys_to_try:Missing: toys_to_try", "has no Missing"]),
     ],
 )
 def test_however_the_code_ends_it_is_told(project: Path, name: str, words: list[str]) -> None:
@@ -146,6 +146,23 @@ def test_however_the_code_ends_it_is_told(project: Path, name: str, words: list[
     assert report.error is not None
     assert not [word for word in words if word not in report.error]
     assert report.problems
+
+
+@pytest.mark.parametrize(
+    ("trainable", "words"),
+    [
+        ("toys_to_try:Missing", "trainable: toys_to_try:Missing: toys_to_try (.*) has no Missing"),
+        ("toys_to_tri:Toy", "trainable: toys_to_tri:Toy: there is no module toys_to_tri .* Did you mean toys_to_try"),
+    ],
+)
+def test_a_misspelt_trainable_is_one_message_without_a_traceback_of_ours(
+    project: Path, trainable: str, words: str
+) -> None:
+    report = tried(project, trainable)
+    assert not report.ok
+    assert report.error is None
+    (problem,) = report.problems
+    assert re.match(words.replace("(.*)", r"\(.*\)"), str(problem))
 
 
 def test_a_step_that_never_ends_is_killed(project: Path) -> None:
