@@ -11,6 +11,8 @@ from typing import Any
 from raytune_suite import authentication
 from raytune_suite.resources import Request
 
+logger = logging.getLogger("raytune_suite")
+
 SETTINGS = {
     "RAY_worker_niceness": "0",  # Ray starts workers at nice 15: anything else on the machine would starve them
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -71,9 +73,33 @@ def connected(address: str | None, verbosity: int, num_cpus: float | None, num_g
             **common,
         )
     try:
-        yield
+        with _raylet_in_the_log(verbosity):
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _raylet_in_the_log(verbosity: int) -> Iterator[None]:
+    """What Ray says of a dead worker belongs to the log: the run says itself which trial died of what.
+
+    Ray prints these lines whatever ``log_to_driver`` is; without the private function they stay on the terminal.
+    """
+    from ray._private import worker
+
+    printer = getattr(worker, "print_to_stdstream", None)
+    if verbosity > 0 or printer is None:
+        yield
+        return
+
+    def write(data: dict[str, Any], **_: Any) -> None:
+        logger.warning("%s: %s", data.get("pid"), " ".join(map(str, data.get("lines", ()))))
+
+    worker.print_to_stdstream = write
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printer
 
 
 def _joins(address: str | None) -> bool:
