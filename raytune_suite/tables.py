@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -99,6 +100,8 @@ def experiment_view(experiment: Experiment, width: int = 1000) -> Iterator[Rende
         yield _line("default", f"{formats.number(yardstick.value)} (trial {default.number})")
     yield _line("started", when(record.started_at))
     yield _line("folder", str(experiment.folder))
+    if experiment.status in ("interrupted", "crashed"):
+        yield _line("go on", f"raytune resume {shlex.quote(str(experiment.folder))}")
     for label, line in _labelled("plan", record.sessions[-1].get("plan") or [] if record.sessions else []):
         yield _line(label, line)
     yield trials_table([(experiment, trial) for _, trial in sorted(record.trials.items())], width)

@@ -123,6 +123,14 @@ def test_show_lists_the_trials_and_groups_the_errors(project: Path, capsys: pyte
     assert len(data(capsys, "show", "made-up")["trials"]) == 10
 
 
+def test_show_says_how_a_crashed_experiment_goes_on(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up.tell(project / "experiments" / "made up", 5)
+    journal = project / "experiments" / "made up" / "journal.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
+    assert "go on       raytune resume 'experiments/made up'\n" in run(capsys, "show", "made up")
+    assert "go on" not in run(capsys, "show", "made-up")
+
+
 def test_show_explains_why_a_trial_was_stopped(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys, "show", "made-up", "1")
     for part in ("stopped by asha", "iteration 3: stop by asha. 0.9 is worse than the cutoff 0.5 of rung 3",
