@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from raytune_suite import authentication
+from raytune_suite.errors import PlanError
 from raytune_suite.resources import Request
 
 logger = logging.getLogger("raytune_suite")
@@ -61,22 +62,34 @@ def connected(address: str | None, verbosity: int, num_cpus: float | None, num_g
         return
     common = {"logging_level": logging.ERROR, "log_to_driver": verbosity > 0, "namespace": "raytune"}
     if _joins(address):
-        ray.init(address=address, **common)
+        wanted: dict[str, Any] = {"address": address}
     else:
         # Everything on the loopback address: nobody else can reach what would run any code they send.
-        ray.init(
-            _node_ip_address="127.0.0.1",
-            include_dashboard=False,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            _temp_dir=os.environ.get("RAYTUNE_TEMP_DIR"),
-            **common,
-        )
+        wanted = {
+            "_node_ip_address": "127.0.0.1",
+            "include_dashboard": False,
+            "num_cpus": num_cpus,
+            "num_gpus": num_gpus,
+            "_temp_dir": os.environ.get("RAYTUNE_TEMP_DIR"),
+        }
+    try:
+        ray.init(**wanted, **common)
+    except Exception as error:  # Ray raises whatever failed first: a bare Exception, ConnectionError, ValueError
+        raise PlanError(_not_started(address, error)) from error
     try:
         with _raylet_in_the_log(verbosity):
             yield
     finally:
         ray.shutdown()
+
+
+def _not_started(address: str | None, error: Exception) -> str:
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if _joins(address):
+        where = address or os.environ["RAY_ADDRESS"]
+        return f"there is no Ray to join at {where} ({said}). Start one with ray start --head, or leave the address out"
+    folder = os.environ.get("RAYTUNE_TEMP_DIR") or "/tmp/ray"
+    return f"Ray did not start here ({said}). See that {folder} and /dev/shm have room, and the logs in {folder}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 from ray._private import worker
 
 from raytune_suite import ray_runtime
+from raytune_suite.errors import PlanError
 
 
 def test_rays_words_about_dead_workers_go_to_the_log(
@@ -26,3 +27,22 @@ def test_a_verbose_run_shows_rays_own_words() -> None:
     before = worker.print_to_stdstream
     with ray_runtime._raylet_in_the_log(1):
         assert worker.print_to_stdstream is before
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (None, "Ray did not start here .*timed out.*room"),
+        ("10.0.0.1:6379", "no Ray to join at 10.0.0.1:6379 .*timed out"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, words: str
+) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The current node\ntimed out during startup.")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(PlanError, match=words), ray_runtime.connected(address, 0, None, None):
+        pass
