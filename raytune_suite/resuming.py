@@ -6,7 +6,7 @@ may be another process on another machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,13 @@ from raytune_suite.restore import Past, restore, running_time
 from raytune_suite.runner import Results, Run
 from raytune_suite.states import State
 from raytune_suite.study import Study
+from raytune_suite.study.file import read_yaml
 
+CHANGEABLE = (
+    *("num_trials", "max_concurrent", "stop.time", "stop.step_time"),
+    *("resources", "retries", "environment", "callbacks"),
+)
+"""What may change when a study goes on: nothing that a suggestion or decision on record rests on."""
 RETRIED = (State.FAILED, State.OOM, State.TIMED_OUT)
 Before = Callable[[Study, Record, Journal], Study]
 """What is done, and changed in the study, before an experiment goes on."""
@@ -44,6 +50,7 @@ def resume(
     folder: Path | str,
     *,
     num_trials: int | str | None = None,
+    changes: Mapping[str, Any] | None = None,
     project: Path | str | None = None,
     as_logged: bool = False,
     **engine: Any,
@@ -55,17 +62,21 @@ def resume(
     Args:
         folder: of the experiment.
         num_trials: extend the study to so many configurations, or by so many ("+20").
+        changes: other keys of the study to change, as ``{"stop.time": "2h"}``; see :data:`CHANGEABLE`.
         project: where the training code is, if it is not where it was.
         as_logged: go on even if a decision of the journal does not come out again as it was taken.
         engine: ``address``, ``verbosity``, ``console``, ``num_cpus``, ``num_gpus`` as for :func:`run`.
 
     Raises:
-        ExperimentError: no experiment, in use, damaged, nothing left to do, or decisions that differ.
+        ExperimentError: no experiment, in use, damaged, nothing left to do, a key that cannot change, or
+            decisions that differ.
+        StudyError: a change makes the study wrong.
     """
 
     def before(study: Study, record: Record, _: Journal) -> Study:
-        changed = study if num_trials is None else _extended(study, num_trials)
-        if changed.num_trials == study.num_trials:
+        changed = study if not changes else _changed(study, changes)
+        changed = changed if num_trials is None else _extended(changed, num_trials)
+        if changed == study:
             _must_be_open(record, Path(folder))
         return changed
 
@@ -170,6 +181,20 @@ def _restored(driver: Driver) -> list[str]:
     named = ", ".join(trial_id(number) for number in waiting[:8]) + (", ..." if len(waiting) > 8 else "")
     trials = "1 unfinished trial goes" if len(waiting) == 1 else f"{len(waiting)} unfinished trials go"
     return [f"{'resumed':<10} {trials} on first: {named}"]
+
+
+def _changed(study: Study, changes: Mapping[str, Any]) -> Study:
+    data = read_yaml(study.dump(), "the study")
+    for key, value in changes.items():
+        if not key.startswith(tuple(f"{name}." for name in CHANGEABLE)) and key not in CHANGEABLE:
+            rule = "suggestions or decisions on record rest on it"
+            raise ExperimentError(
+                f"{key} cannot change when a study goes on: {rule}. What can: {', '.join(CHANGEABLE)}."
+            )
+        section, _, name = key.rpartition(".")
+        place = data.setdefault(section, {}) if section else data
+        place[name] = value
+    return Study.from_dict(data, study.project)
 
 
 def _extended(study: Study, num_trials: int | str) -> Study:

@@ -26,7 +26,7 @@ def load(path: Path, options: Mapping[str, Any] | None = None, changes: Sequence
     data, _ = read_study_file(path)
     data |= given
     for change in changes:
-        key, value = _read_change(change)
+        key, value = read_change(change)
         _put(data, key, value)
     source = f"{path} as changed on the command line"
     try:
@@ -35,7 +35,12 @@ def load(path: Path, options: Mapping[str, Any] | None = None, changes: Sequence
         raise StudyError(error.problems, source) from None
 
 
-def _read_change(change: str) -> tuple[str, Any]:
+def read_change(change: str) -> tuple[str, Any]:
+    """Return the key and the value, read as in a study file, of ``key=value``.
+
+    Raises:
+        StudyError: it is no such text.
+    """
     key, sign, text = change.partition("=")
     if not sign or not key.strip():
         raise StudyError([Problem("--set", "must be KEY=VALUE", change, "As in --set seed=1.")], "the command line")

@@ -65,6 +65,10 @@ def resume(
     num_trials: Annotated[
         str | None, typer.Option(metavar="N or +N", help="Extend the study to N configurations, or by N.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a limit of the study, as stop.time=2h; repeatable."),
+    ] = None,
     project: Project = None,
     as_logged: AsLogged = False,
     address: Address = None,
@@ -72,11 +76,13 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with an experiment that was interrupted or crashed; finished trials stay as they are."""
+    from raytune_suite.cli.overrides import read_change
     from raytune_suite.cli.results import folder_of
     from raytune_suite.resuming import resume as go_on
 
     folder = folder_of(experiment)
     options: dict[str, Any] = {"num_trials": num_trials, "project": project, "as_logged": as_logged}
+    options["changes"] = dict(map(read_change, changes or ()))
     verbosity = -1 if quiet else verbose
     raise typer.Exit(_logged(folder, lambda: go_on(folder, **options, address=address, verbosity=verbosity)))
 
