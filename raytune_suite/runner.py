@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -168,6 +168,7 @@ class Run:
             view.stop()
         if driver.error is not None and isinstance(driver.error, RaytuneError):
             raise driver.error
+        self.journal.close()  # read while it is open, the experiment would still be running
         return Results(load(self.folder), state, code)
 
     def _announce(self, made: Plan) -> None:
@@ -274,7 +275,7 @@ class Run:
     @contextmanager
     def _log_file(self) -> Iterator[None]:
         """Everything Ray and the suite log goes to ``driver.log``; the terminal belongs to the progress view."""
-        handler = logging.FileHandler(self.folder / "driver.log", delay=True)
+        handler = _LogFile(self.folder / "driver.log", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         loggers = [logging.getLogger(name) for name in ("ray", "raytune_suite")]
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -288,6 +289,18 @@ class Run:
             for log, handlers, propagate in before:
                 log.handlers, log.propagate = handlers, propagate
             handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk leaves incomplete; what went wrong is told once, by the journal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
+        """Print no traceback for a line that cannot be written."""
+
+    def close(self) -> None:
+        """Close the file, whatever could not be flushed."""
+        with suppress(OSError):
+            super().close()
 
 
 class _Slots:

@@ -44,7 +44,7 @@ def quiet(made: Study) -> Results:
 
 def test_every_trial_is_recorded_with_its_configuration_and_curve(tmp_path: Path) -> None:
     results = quiet(study(tmp_path, default={"x": 0.9}))
-    assert (results.state, results.exit_code) == ("finished", 0)
+    assert (results.state, results.exit_code, results.experiment.status) == ("finished", 0, "finished")
     record = results.experiment.record
     assert [t.state for t in record.trials.values()] == [State.COMPLETED] * 4
     assert record.trials[0].origin == "default"
