@@ -346,6 +346,12 @@ def test_a_failing_write_over_a_checkpoint_keeps_the_old_one(tmp_path: Path, mon
     assert checkpointing.read(tmp_path / "saved")["iteration"] == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_a_full_disk_is_called_by_its_name() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        checkpointing._save({"weights": torch.ones(10_000)}, full)
+
+
 def test_extra_state_travels_with_the_checkpoint(start: Any, tmp_path: Path) -> None:
     class Extra(Line):
         seen: Any = None

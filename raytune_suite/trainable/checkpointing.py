@@ -9,7 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from raytune_suite.errors import TrainableError
 
@@ -25,8 +25,6 @@ def write(folder: Path, state: Mapping[str, Any]) -> None:
     left to whoever keeps the folder, who need not wait for it.
     Raises :class:`TrainableError` if ``state`` holds something that could not be loaded safely.
     """
-    import torch
-
     state = plain({"format": FORMAT, **state}, "checkpoint")
     fresh = not folder.exists()
     target = folder.with_name(f".{folder.name}.partial") if fresh else folder
@@ -35,10 +33,22 @@ def write(folder: Path, state: Mapping[str, Any]) -> None:
     target.mkdir(parents=True, exist_ok=True)
     draft = target / (FILE if fresh else f".{FILE}.partial")
     with draft.open("wb") as file:
-        torch.save(state, file)
+        _save(state, file)
     draft.replace(target / FILE)
     if fresh:
         target.rename(folder)
+
+
+def _save(state: Mapping[str, Any], file: IO[bytes]) -> None:
+    """``torch.save``, which hides a full disk behind a complaint about positions in its archive."""
+    import torch
+
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def read(folder: Path) -> dict[str, Any]:
