@@ -14,8 +14,10 @@ RaytuneError                    anything a caller may want to catch
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -82,3 +84,12 @@ class MissingExtraError(RaytuneError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package}: pip install 'raytune-suite[{extra}]'")
+
+
+def is_all_said(error: BaseException) -> bool:
+    """Whether the text of ``error`` says everything: one of ours, in a traceback without any of the user's code."""
+    if not isinstance(error, RaytuneError) or error.__cause__ is not None:
+        return False
+    package = Path(__file__).parent
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    return all(file.is_relative_to(package) or "ray" in file.parts for file in files)  # Ray wraps what it calls

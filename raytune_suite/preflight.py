@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raytune_suite.errors import Problem, RaytuneError
+from raytune_suite.errors import Problem, is_all_said
 from raytune_suite.metrics import Metric, check_report
 from raytune_suite.seeds import trial_seed
 
@@ -185,8 +185,7 @@ def _child(folder: Path) -> None:
         answer = _step(job)
     except (Exception, SystemExit) as error:
         # what the suite refuses says all there is to say; a traceback of ours would only bury it
-        ours = isinstance(error, RaytuneError) and error.__cause__ is None
-        answer = {"wrong": str(error)} if ours else {"error": _user_trace(error)}
+        answer = {"wrong": str(error)} if is_all_said(error) else {"error": _user_trace(error)}
     written = folder / "answer.part"
     written.write_text(json.dumps(answer))
     written.replace(folder / "answer.json")

@@ -24,6 +24,7 @@ from ray.tune.result import TIME_THIS_ITER_S, TRAINING_ITERATION
 
 from raytune_suite import environment
 from raytune_suite.checkpoints import Saved, TrialCheckpoints, Unheard
+from raytune_suite.errors import is_all_said
 from raytune_suite.hosts import Host, open_host
 from raytune_suite.seeds import trial_seed
 from raytune_suite.trainable import Context, is_out_of_memory
@@ -305,7 +306,8 @@ def _failure(error: BaseException) -> TrialError:
     if isinstance(error, TrialError):
         return error
     state = "oom" if is_out_of_memory(error) else "failed"
-    return TrialError(state, type(error).__name__, str(error), _user_trace(error))
+    trace = "" if is_all_said(error) else _user_trace(error)
+    return TrialError(state, type(error).__name__, str(error), trace)
 
 
 def _user_trace(error: BaseException) -> str:
