@@ -132,6 +132,14 @@ def test_other_errors_of_the_machine_are_ours_to_explain(monkeypatch: pytest.Mon
     assert cli.main(["fail"]) == 70
 
 
+def test_a_sigterm_while_ray_starts_is_exit_code_143(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, SystemExit(15))
+    assert cli.main(["fail"]) == 143
+    failing(monkeypatch, SystemExit(3))
+    with pytest.raises(SystemExit):
+        cli.main(["fail"])
+
+
 def test_a_mistake_of_ours_is_short_and_verbose_shows_the_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from raytune_suite.errors import RaytuneError
 WRONG = 2  # exit code for a mistake the user can mend, and for a wrong command line
 CRASHED = 70  # exit code for a mistake of ours (EX_SOFTWARE)
 CANCELLED = 130  # exit code after Ctrl-C, as shells have it
+TERMINATED = 143  # exit code after SIGTERM, as shells have it
 _REFUSED = {  # what the machine says no to, and the way out; every other OSError is a mistake of ours
     errno.ENOENT: "Make the folder first, or name another one.",
     errno.ENOTDIR: "Name a path whose folders are folders.",
@@ -63,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = command.main(words, prog_name="raytune", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return CANCELLED
+    except SystemExit as error:
+        if error.code != signal.SIGTERM:
+            raise
+        return TERMINATED  # Ray, while it starts, ends the process with the signal's bare number
     except RaytuneError as error:
         _say(str(error), error)
         return WRONG
