@@ -1,4 +1,4 @@
-"""How much of the time workers train: 64 small MLPs under ASHA on two slots, digits, at most 27 epochs.
+"""How much of the time workers train: 64 trials of the small MLPs of studies/tabular.yaml under ASHA on two slots.
 
     python benchmarks/busy.py [--repeats 3] [--search random|bayesian]
 
@@ -14,33 +14,19 @@ import shutil
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 SLOTS = 2
 
 
-def study(folder: str, name: str, search: str) -> dict[str, object]:
-    return {
-        "name": name,
-        "trainable": "benchmarks.busy_mlp:TimedMLP",
-        "metric": "validation/loss",
-        "num_trials": 64,
-        "max_iterations": 27,
-        "space": {
-            "data": "sklearn:digits",
-            "target": "target",
-            "task": "classification",
-            "width": 128,
-            "depth": 2,
-            "learning_rate": {"loguniform": [1e-4, 1e-1]},
-            "dropout": {"uniform": [0, 0.5]},
-            "batch_size": {"choice": [16, 32, 64]},
-        },
-        "search": search,
-        "scheduler": {"name": "asha", "grace_period": 1, "reduction_factor": 3},
-        "resources": {"cpu": 1, "gpu": 0},
-        "storage": folder,
-    }
+def study(folder: str, name: str, search: str) -> dict[str, Any]:
+    """``studies/tabular.yaml`` with 64 trials and a trainable that times its steps."""
+    from raytune_suite import Study
+
+    made = Study.load(HERE.parent / "studies" / "tabular.yaml").model_dump(exclude_unset=True)
+    changes = {"name": name, "storage": folder, "num_trials": 64, "search": search, "resources": {"cpu": 1, "gpu": 0}}
+    return {**made, **changes, "trainable": "benchmarks.busy_mlp:TimedMLP"}
 
 
 def busy(folder: str, name: str, search: str) -> tuple[float, float, int]:

@@ -41,6 +41,7 @@ from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
 from raytune_suite.resources import Cluster, request, slots
+from raytune_suite.schedulers.core import Scheduler
 from raytune_suite.search.core import Searcher
 from raytune_suite.states import State
 from raytune_suite.study import Study
@@ -189,7 +190,7 @@ class Run:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(made.slots, scheduler.population or 0) + 1)
         inbox: dict[str, Any] = {}
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
-        worker = worker_class(self._settings(keep_all=scheduler.pauses, decisions=scheduler.rungs))
+        worker = worker_class(self._settings(scheduler))
         trials = adapters.SearchAdapter(
             driver,
             worker,
@@ -225,9 +226,11 @@ class Run:
         for folder in folders:
             TrialCheckpoints(folder, self.study.checkpoint.keep, self.study.mode).prune()
 
-    def _settings(self, *, keep_all: bool, decisions: list[int]) -> dict[str, Any]:
+    def _settings(self, scheduler: Scheduler) -> dict[str, Any]:
         """What a worker must know about the study, as plain values."""
         study = self.study
+        # Where every report may end a trial, reports are sent soon; else only what watches the study waits for them.
+        soon = scheduler.every_report or scheduler.pauses or study.stop.trial_plateau is not None
         return {
             "project": str(study.project),
             "trainable": study.trainable,
@@ -238,10 +241,12 @@ class Run:
             "mode": study.mode,
             "max_iterations": study.max_iterations,
             "checkpoint_every": study.checkpoint.every,
-            "keep": ["all"] if keep_all else list(study.checkpoint.keep),
+            "keep": ["all"] if scheduler.pauses else list(study.checkpoint.keep),
             "trial_time": study.stop.trial_time,
             "step_time": study.stop.step_time,
-            "decisions": frozenset(decisions),
+            "decisions": frozenset(scheduler.rungs),
+            "target": study.stop.target,
+            "bucket_s": 0.05 if soon else 0.5,
         }
 
     def _callbacks(self) -> list[Any]:
@@ -255,7 +260,7 @@ class Run:
         """The held-out evaluation of the winner and of the default, if the study ended in order."""
         if driver.error is not None or (driver.stopped and driver.stopped.state is State.INTERRUPTED):
             return
-        settings = self._settings(keep_all=True, decisions=[])
+        settings = self._settings(driver.scheduler)
         for number, metrics in final.test(settings, record, made.request):
             self.journal.append("test", number=number, metrics=metrics)
 

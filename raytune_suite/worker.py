@@ -11,6 +11,7 @@ import os
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # read by Tune when a trainable starts: stay in the project
 
 import json
+import math
 import time
 import traceback
 from collections import deque
@@ -26,13 +27,13 @@ from raytune_suite import environment
 from raytune_suite.checkpoints import Saved, TrialCheckpoints, Unheard
 from raytune_suite.errors import is_all_said
 from raytune_suite.hosts import Host, open_host
+from raytune_suite.metrics import value_of
 from raytune_suite.seeds import trial_seed
 from raytune_suite.trainable import Context, is_out_of_memory
 from raytune_suite.watchdog import watchdog
 
 REPORT = "_raytune"  # the key under which a result carries a Report to the driver; it never reaches callbacks
 POINTER = "pointer.json"
-_BUCKET_S = 0.05
 _OWN_FRAMES = ("ray/util/tracing/tracing_helper.py", "raytune_suite/worker.py", "raytune_suite/hosts.py")
 
 
@@ -102,13 +103,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         return self._result(metrics, host.finished, time.monotonic() - started)
 
     def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1000) -> list[dict[str, Any]]:
-        """Several quick iterations in one reply: at most 50 ms of them, and never past a decision point.
+        """Several quick iterations in one reply: a fraction of a second of them, never past a decision point.
 
         The controller passes its two arguments the other way round, so neither is used.
         """
         results: list[dict[str, Any]] = []
         self._unheard.clear()
-        until = time.monotonic() + _BUCKET_S
+        until = time.monotonic() + self.settings["bucket_s"]
         while True:
             try:
                 results.append(self._train())
@@ -117,11 +118,19 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                     raise
                 self._deferred = error  # first tell what was done before it
                 return results
-            iteration, _, _, facts = results[-1][REPORT]
-            if facts.get("finished") or iteration in self.settings["decisions"]:
+            if time.monotonic() >= until or self._is_decided_upon(results[-1][REPORT]):
                 return results
-            if time.monotonic() >= until or iteration >= self.settings["max_iterations"]:
-                return results
+
+    def _is_decided_upon(self, report: tuple[int, dict[str, Any], float, dict[str, Any]]) -> bool:
+        """Whether somebody may end the trial at this report, so that going on might be in vain."""
+        s = self.settings
+        iteration, metrics, _, facts = report
+        if facts.get("finished") or iteration in s["decisions"] or iteration >= s["max_iterations"]:
+            return True
+        value = value_of(metrics, s["metric"])
+        if value is None or s["target"] is None:
+            return value is not None and not math.isfinite(value)
+        return not math.isfinite(value) or (value <= s["target"] if s["mode"] == "min" else value >= s["target"])
 
     def _repeated(self) -> dict[str, Any]:
         """A report that lies in the checkpoint the trial goes on from: it may have been lost with its process."""
