@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError
+from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError, TrainableError
 from raytune_suite.failures import Failure
 from raytune_suite.metrics import check_report, value_of
 from raytune_suite.schedulers.core import Explanation, Scheduler
@@ -279,6 +279,8 @@ class Driver:
             return
         if failure is not None:
             ending = Stopped("", f"{failure.kind}: {failure.message}", failure.state)
+            if failure.kind == TrainableError.__name__ and not self._checked:
+                self.fail(TrainableError(failure.message))  # no other trial could fare better
         else:
             ending = trial.ending or self._cut_short(number, trial)
         self.conclude(number, trial, ending, failure.as_dict() if failure is not None else None)

@@ -100,9 +100,10 @@ def check_report(study: Study, metrics: Mapping[str, Any]) -> list[Problem]:
 
 def _correction(metric: str, reported: list[str]) -> str:
     near = near_misses(metric, reported)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return "If it is measured only every few iterations, report it as None in between."
+    question = f"Did you mean {' or '.join(near)}?" if near else ""
+    if near and _likeness(metric, near[0]) > 0.85:
+        return question  # a slip of the pen
+    return f"{question} If it is measured only every few iterations, report it as None in between.".lstrip()
 
 
 def near_misses(name: str, known: list[str]) -> list[str]:
@@ -111,12 +112,16 @@ def near_misses(name: str, known: list[str]) -> list[str]:
     ``/``, ``_``, ``.`` and ``-`` count as the same, and the short and long forms of usual words too.
     """
     folded = _fold(name)
-    scores = {other: difflib.SequenceMatcher(None, folded, _fold(other)).ratio() for other in known}
+    scores = {other: _likeness(name, other) for other in known}
     near = sorted((other for other in known if scores[other] >= 0.7), key=lambda other: -scores[other])
     exact = [other for other in near if scores[other] == 1.0]
     last = folded.rsplit("_", 1)[-1]
     related = [other for other in known if _fold(other).rsplit("_", 1)[-1] == last]
     return (exact or near or related)[:3]
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, _fold(one), _fold(other)).ratio()
 
 
 _SHORT = {"val": "validation", "valid": "validation", "acc": "accuracy", "err": "error", "tr": "train"}

@@ -229,3 +229,18 @@ def test_an_environment_is_written_once_and_shown_once(tmp_path: Path) -> None:
     assert shown == [{"python": "3.11"}]
     assert [e["id"] for e in course.events("environment")] == ["abc"]
     assert [e["pid"] for e in course.events("worker")] == [7, 7]
+
+
+def test_a_trainable_that_cannot_be_used_ends_the_study_at_the_first_trial(course: Course) -> None:
+    course.driver.next_trial()
+    course.driver.ended(0, Failure(State.FAILED, "TrainableError", "there is no module named modle", ""))
+    assert course.driver.next_trial() is None
+    assert "modle" in str(course.driver.error)
+    assert course.record().trials[0].state is State.FAILED
+
+
+def test_one_trial_that_asks_for_the_impossible_does_not_end_a_study_that_works(course: Course) -> None:
+    course.driver.next_trial()
+    course.report(0, 1, 0.5)
+    course.driver.ended(0, Failure(State.FAILED, "TrainableError", "the shape changed", ""))
+    assert course.driver.next_trial() is not None

@@ -121,3 +121,10 @@ def test_a_report_without_anything_says_so() -> None:
 )
 def test_the_value_is_a_float_or_absent(metrics: dict[str, Any], value: float | None) -> None:
     assert value_of(metrics, "loss") == value
+
+
+def test_a_metric_measured_later_is_not_taken_for_a_slip_of_the_pen() -> None:
+    found = check_report(a_study(metric="validation/loss"), {"train/loss": 0.5})
+    assert found[0].fix == (
+        "Did you mean train/loss? If it is measured only every few iterations, report it as None in between."
+    )
