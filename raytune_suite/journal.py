@@ -149,6 +149,7 @@ class Journal:
                 self._thread.join()
                 _open_journals.discard(self)
                 os.close(self._file)
+                fcntl.flock(self._lock, fcntl.LOCK_UN)  # a forked child may not have let go of its copy yet
                 os.close(self._lock)
 
     def __enter__(self) -> Journal:
