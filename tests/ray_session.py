@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 
 import pytest
-
-from raytune_suite.ray_runtime import LOOPBACK
-
-os.environ.update(LOOPBACK)  # read when ray is imported, which collecting the tests may do
 
 
 @pytest.fixture(scope="session")
