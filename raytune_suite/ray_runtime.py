@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -80,6 +81,7 @@ def connected(address: str | None, verbosity: int, num_cpus: float | None, num_g
         with _raylet_in_the_log(verbosity):
             yield
     finally:
+        gc.collect()  # a reference collected after the shutdown, in whatever thread, would end the process
         ray.shutdown()
 
 

@@ -42,7 +42,7 @@ from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
 from raytune_suite.resources import Cluster, request, slots
 from raytune_suite.schedulers.core import Scheduler
-from raytune_suite.search.core import Searcher
+from raytune_suite.search.preparation import Preparation
 from raytune_suite.states import State
 from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
@@ -152,7 +152,8 @@ class Run:
         restored = self.past.restore(driver, record) if self.past is not None else []
         view = progress.Progress(record, [*made.lines(), *restored], self.console, self.verbosity, folder=self.folder)
         board = TensorBoardWriter(self.folder, self.study)
-        for listener in (record.apply, board.apply, view.apply, _Preparation(searcher)):
+        preparation = Preparation(searcher)
+        for listener in (record.apply, board.apply, view.apply, preparation):
             self.journal.subscribe(listener)
         try:
             self._announce(made)
@@ -165,6 +166,7 @@ class Run:
             self._test(driver, record, made)
             state, code = self._close(driver, record)
         finally:
+            preparation.close()
             board.close()
             view.stop()
         if driver.error is not None and isinstance(driver.error, RaytuneError):
@@ -322,21 +324,6 @@ class _Slots:
             now = slots(self._made.request, Cluster.of_ray(), self._made.study.max_concurrent)
             self._slots = max(now, self._population)
         return self._slots
-
-
-class _Preparation:
-    """Lets the searcher import what it needs in the background once the workers have done their own importing.
-
-    On a small machine both at once would only delay the first report; the first suggestions need no model.
-    """
-
-    def __init__(self, searcher: Searcher) -> None:
-        self._searcher, self._begun = searcher, False
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] == "report" and not self._begun:
-            self._begun = True
-            threading.Thread(target=self._searcher.prepare, name="searcher-imports", daemon=True).start()
 
 
 class _Resources:
