@@ -8,6 +8,7 @@ point group ``raytune_suite.searchers``, or ``module:Class`` of a subclass of :c
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_suite.errors import Problem, StudyError, TrainableError
 from raytune_suite.nearest import did_you_mean
-from raytune_suite.search.core import Observation, Searcher, SearchOptions, Suggestion
+from raytune_suite.search.core import Earlier, Observation, Searcher, SearchOptions, Suggestion
 
 if TYPE_CHECKING:
     from raytune_suite.study import Study
 
-__all__ = ["Observation", "SearchOptions", "Searcher", "Suggestion", "build", "check", "learns", "names"]
+__all__ = ["Earlier", "Observation", "SearchOptions", "Searcher", "Suggestion", "build", "check", "learns", "names"]
 
 GROUP = "raytune_suite.searchers"
 
@@ -31,8 +32,8 @@ _OURS = {
 }
 
 
-def build(study: Study) -> Searcher:
-    """The searcher a study names, fresh: tell it what a journal holds to continue.
+def build(study: Study, earlier: Sequence[Earlier] = ()) -> Searcher:
+    """The searcher a study names, fresh: tell it what a journal holds to continue; ``earlier``: to learn from.
 
     Raises:
         StudyError: an unknown name, wrong options, a grid over a continuous parameter without points.
@@ -46,6 +47,7 @@ def build(study: Study) -> Searcher:
         "default": study.default,
         "points_to_evaluate": study.points_to_evaluate,
         "options": study.search.options,
+        "earlier": earlier,
     }
     if issubclass(found, Searcher):
         return found(study.search_space, **settings)

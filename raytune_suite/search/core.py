@@ -52,6 +52,18 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What another experiment found, on its own scale: its values may be shifted or stretched against ours.
+
+    ``observations``: the last value of each of its trials that ended with one. Their points are restricted to this
+    space and valid in it; their numbers are those of the other experiment and say nothing about trials here.
+    """
+
+    name: str
+    observations: tuple[Observation, ...]
+
+
+@dataclass(frozen=True)
 class Suggestion:
     """A point to try: ``origin`` says where it comes from, ``note`` why (JSON-able facts)."""
 
@@ -83,6 +95,7 @@ class Searcher(ABC):
         default: trial 0, possibly partial.
         points_to_evaluate: points to try first, possibly partial.
         options: this searcher's own options, checked against :attr:`Options`.
+        earlier: what other experiments found, kept as :attr:`earlier`; searchers that do not learn ignore it.
 
     Raises:
         StudyError: wrong options or given points, all of them at once.
@@ -104,6 +117,7 @@ class Searcher(ABC):
         default: Mapping[str, Any] | None = None,
         points_to_evaluate: Sequence[Mapping[str, Any]] = (),
         options: Mapping[str, Any] | None = None,
+        earlier: Sequence[Earlier] = (),
     ) -> None:
         self.space = space
         self.mode = mode
@@ -111,6 +125,7 @@ class Searcher(ABC):
         self.num_trials = num_trials
         self.max_iterations = max_iterations
         self.options = parse_options(type(self), options or {})
+        self.earlier = tuple(earlier)
         self._given = [("default", default)] if default is not None else []
         self._given += [("given", point) for point in points_to_evaluate]
         _check_given(space, self._given)
