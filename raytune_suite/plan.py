@@ -27,6 +27,7 @@ class Plan:
 
     ``num_trials`` is what will be made: fewer than asked for where the space has fewer points.
     ``earliest_stop`` is the first iteration after which the scheduler may stop a trial; None if it never does.
+    ``earlier`` says what other experiments give to the searcher.
     """
 
     study: Study
@@ -39,12 +40,14 @@ class Plan:
     earliest_stop: int | None
     folder: Path
     scheduler: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The plan in a few lines, as ``check`` and ``run`` print it."""
         rows = [
             ("study", f"{self.study.name}: {self.study.mode} {self.study.metric}, seed {self.study.seed}"),
             ("search", self._search()),
+            *zip(("from", *[""] * len(self.earlier)), self.earlier, strict=False),
             *zip(("scheduler", *[""] * len(self.scheduler)), self._scheduler(), strict=False),
             ("slots", self._slots()),
             ("a trial", self._trial()),

@@ -37,6 +37,7 @@ LAYERS = (
     "metrics",
     # who decides
     "search",
+    "warmstart",  # what other experiments give to a searcher
     "schedulers",
     "stoppers",
     # what the decisions run on

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     NonNegativeInt,
     PlainValidator,
@@ -34,6 +35,7 @@ from raytune_suite.study.settings import (
     Resources,
     Retries,
     Settings,
+    Sources,
     Stop,
     parse_reference,
     parse_resources,
@@ -85,6 +87,8 @@ class Study(Settings):
         StudyError: everything that is wrong with it.
     """
 
+    model_config = ConfigDict(populate_by_name=True)
+
     version: Literal[1] = 1
     """Version of the format of this file."""
     trainable: Reference
@@ -107,6 +111,8 @@ class Study(Settings):
     """An expression over parameters, or module:function of a config; true where it may be trained."""
     search: NamedOptions
     """What proposes configurations: grid, random, bayesian, or module:Class."""
+    from_: Sources = Field(default_factory=list, alias="from")
+    """Experiments to learn from: names in storage, or paths from the project folder."""
     scheduler: NamedOptions = Field(default_factory=lambda: NamedOptions(name="fifo"))
     """What stops trials against each other: fifo, asha, hyperband, median, pbt, pb2, or module:Class."""
     stop: Stop = Field(default_factory=Stop)
@@ -214,7 +220,7 @@ class Study(Settings):
 
     def dump(self) -> str:
         """Return the study as a study file, defaults included, that loads back equal."""
-        data = self.model_dump()
+        data = self.model_dump(by_alias=True)
         return write_yaml(_without_none(data))
 
     def __eq__(self, other: object) -> bool:
@@ -242,7 +248,7 @@ def _without_none(data: dict[str, Any]) -> dict[str, Any]:
     for key, value in data.items():
         if isinstance(value, dict) and key not in own:
             value = {k: v for k, v in value.items() if v is not None}
-        if value is not None and (value != {} or key in own):
+        if value is not None and (value != {} or key in own) and (key, value) != ("from", []):
             clean[key] = value
     return clean
 

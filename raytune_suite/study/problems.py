@@ -25,6 +25,7 @@ SYNONYMS = {
     "max_concurrent_trials": "max_concurrent", "max_failures": "retries", "random_state": "seed",
     "storage_path": "storage", "local_dir": "storage", "model": "trainable", "entrypoint": "trainable",
     "resources_per_trial": "resources", "env": "environment", "constraints": "constraint",
+    "warm_start": "from",
 }  # fmt: skip
 EXAMPLES = {
     "trainable": "trainable: trainables.digits:DigitsCNN",
@@ -97,7 +98,7 @@ def _line(where: str, lines: Mapping[str, int]) -> int | None:
 
 
 def _unknown(key: str, where: str, model: type[BaseModel] | None) -> Problem:
-    allowed = list(model.model_fields) if model is not None else []
+    allowed = [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
     top = "search" in allowed
     meant = SYNONYMS.get(key) if top else None
     if meant is None and top:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -83,6 +84,20 @@ def _reference_fix(value: Any) -> str:
     return "As in trainables.digits:DigitsCNN."
 
 
+def parse_sources(value: Any) -> list[str]:
+    """Return the experiments to start from, given as one or as a list of them.
+
+    Raises:
+        DeclarationError: something else, or one that is named twice.
+    """
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple) or not all(isinstance(e, str) and e.strip() for e in entries):
+        raise DeclarationError("must be an experiment or a list of them", value, "As in experiments/digits-old.")
+    if twice := [entry for entry, times in Counter(entries).items() if times > 1]:
+        raise DeclarationError("names an experiment twice", twice[0])
+    return list(entries)
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -100,6 +115,19 @@ Reference = Annotated[
     str,
     BeforeValidator(parse_reference),
     WithJsonSchema({"type": "string", "pattern": r"^[\w.]+:[\w.]+$", "examples": ["package.module:Name"]}),
+]
+Sources = Annotated[
+    list[str],
+    BeforeValidator(parse_sources),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"\S"},
+                {"type": "array", "items": {"type": "string", "pattern": r"\S"}, "uniqueItems": True},
+            ],
+            "examples": ["digits-old", "experiments/digits-old"],
+        }
+    ),
 ]
 
 
