@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raytune_suite import journal as journals
-from raytune_suite import schedulers, search
+from raytune_suite import schedulers, search, warmstart
 from raytune_suite.driver import Driver
 from raytune_suite.restore import Counts, DifferenceError, Past
 from raytune_suite.stoppers import Stoppers
@@ -48,15 +48,16 @@ def replay(folder: Path | str, study: Study) -> Outcome:
     Raises:
         JournalError: the journal cannot be read.
     """
-    return replay_events(journals.read(folder), study)
+    sources = warmstart.recorded(journals.read(folder), study.search_space)
+    return replay_events(journals.read(folder), study, [source.earlier for source in sources])
 
 
-def replay_events(events: Iterable[dict[str, Any]], study: Study) -> Outcome:
-    """Do what :func:`replay` does with events at hand."""
+def replay_events(events: Iterable[dict[str, Any]], study: Study, earlier: Sequence[search.Earlier] = ()) -> Outcome:
+    """Do what :func:`replay` does with events at hand; ``earlier``: what other experiments gave to the searcher."""
     driver = Driver(
         study,
         Nowhere(),
-        search.build(study),
+        search.build(study, earlier),
         schedulers.build(study),
         Stoppers(study, clock=lambda: 0.0),
         num_trials=study.num_trials,

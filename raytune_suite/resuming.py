@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_suite import journal as journals
-from raytune_suite import ray_runtime, schedulers
+from raytune_suite import ray_runtime, schedulers, warmstart
 from raytune_suite.closing import shown_path
 from raytune_suite.driver import Driver, trial_id
 from raytune_suite.errors import ExperimentError
@@ -127,7 +127,8 @@ def _go_on(folder: Path, project: Path | str | None, as_logged: bool, before: Be
         if changed is not study:
             _rewrite(folder / "study.yaml", changed.dump())
         past = _Journaled(folder, changed, as_logged)
-        run = Run(changed, folder, journal, engine.verbosity, engine.console, past)
+        sources = warmstart.recorded(journals.read(folder), changed.search_space)
+        run = Run(changed, folder, journal, engine.verbosity, engine.console, past, sources)
         return run.all(engine.address, engine.num_cpus, engine.num_gpus)
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from raytune_suite import (
     schedulers,
     search,
     stoppers,
+    warmstart,
 )
 from raytune_suite.analysis import Experiment, load
 from raytune_suite.checkpoints import TrialCheckpoints
@@ -82,9 +83,9 @@ def run(
 
     Raises a RaytuneError if the study cannot be started; a study that has started always returns.
     """
-    folder = opening.new_folder(study)
+    folder, sources = opening.new_folder(study), warmstart.take(study)
     with ray_runtime.environment(address), Journal.create(folder) as journal:
-        return Run(study, folder, journal, verbosity, console).all(address, num_cpus, num_gpus)
+        return Run(study, folder, journal, verbosity, console, None, sources).all(address, num_cpus, num_gpus)
 
 
 class History(Protocol):
@@ -102,7 +103,7 @@ class History(Protocol):
 
 
 class Run:
-    """One run of a study, from its first line in the journal to its last; ``past``: what came before."""
+    """One run of a study, first to last line; ``past``: what came before, ``sources``: what its searcher is given."""
 
     def __init__(
         self,
@@ -112,9 +113,10 @@ class Run:
         verbosity: int,
         console: Any,
         past: History | None = None,
+        sources: Sequence[warmstart.Source] = (),
     ) -> None:
         self.study, self.folder, self.journal, self.past = study, folder, journal, past
-        self.verbosity, self.console = verbosity, console
+        self.verbosity, self.console, self.sources = verbosity, console, sources
         self.scratch = folder / ".scratch"
 
     def all(self, address: str | None, num_cpus: float | None, num_gpus: float | None) -> Results:
@@ -135,9 +137,10 @@ class Run:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _with_ray(self) -> Results:
-        made = replace(plan.make(self.study, Cluster.of_ray()), folder=self.folder)
+        made = plan.make(self.study, Cluster.of_ray())
         logger.info("raytune_suite %s runs %s in %s", __version__, self.study.name, self.folder)
-        searcher = search.build(self.study)
+        searcher = search.build(self.study, [source.earlier for source in self.sources])
+        made = replace(made, folder=self.folder, earlier=warmstart.lines(self.sources, searcher))
         scheduler = schedulers.build(self.study)
         driver = Driver(
             self.study,
@@ -177,6 +180,8 @@ class Run:
     def _announce(self, made: Plan) -> None:
         if self.past is None:
             opening.announce_experiment(self.journal, self.study, made)
+            for source in self.sources:
+                self.journal.append("earlier", **source.event())
         opening.announce_session(self.journal, self.study, made)
 
     def _search(self, driver: Driver, made: Plan) -> None:

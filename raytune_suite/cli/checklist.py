@@ -36,6 +36,7 @@ def checklist(study: Study, *, step: bool = True) -> Iterator[tuple[str, Found]]
     looks: dict[str, Look] = {
         "study": _study,
         "search": _search,
+        **({"from": _from} if study.from_ else {}),
         "scheduler": _scheduler,
         "callbacks": _callbacks,
         "resources": _resources,
@@ -71,6 +72,14 @@ def _search(study: Study) -> Found:
         raise StudyError(problems)
     total = build(study).total
     return Found(study.search.name + ("" if total is None else f", {total} configurations"))
+
+
+def _from(study: Study) -> Found:
+    from raytune_suite.warmstart import take
+
+    sources = take(study)
+    usable = sum(len(source.earlier.observations) for source in sources)
+    return Found(f"{_count(sources, 'experiment')}, {_count(range(usable), 'trial')} to learn from")
 
 
 def _scheduler(study: Study) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,13 +56,16 @@ def check(
     from raytune_suite.cli.overrides import load
     from raytune_suite.plan import make
     from raytune_suite.resources import Cluster
+    from raytune_suite.search import build
+    from raytune_suite.warmstart import lines, take
 
     loaded = load(study, changes=changes or ())
     items = [_shown(*item) for item in checklist(loaded, step=step)]
     if problems := sum(len(found.problems) for found in items):
         typer.secho(f"\n{problems} problem{'s' if problems > 1 else ''} to mend.", fg="red", err=True)
         raise typer.Exit(2)
-    typer.echo("\n" + "\n".join(make(loaded, Cluster.local()).lines()))
+    made = replace(make(loaded, Cluster.local()), earlier=lines(take(loaded), build(loaded)))
+    typer.echo("\n" + "\n".join(made.lines()))
     typer.echo(f"\nReady: {_command(study, loaded, changes or ())}")
 
 
