@@ -7,6 +7,7 @@ of a study's logic can be run, and is tested, without it.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,11 +17,15 @@ from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError, 
 from raytune_suite.failures import Failure
 from raytune_suite.metrics import check_report, value_of
 from raytune_suite.schedulers.core import Explanation, Scheduler
+from raytune_suite.search.ahead import Forecast
 from raytune_suite.search.core import Observation, Searcher
+from raytune_suite.search.suggestions import Launch, Making, Suggestions, at_once
 from raytune_suite.seeds import trial_seed
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stopped, Stoppers
 from raytune_suite.study import Study
+
+logger = logging.getLogger("raytune_suite")
 
 CONTINUE, PAUSE, STOP = "CONTINUE", "PAUSE", "STOP"
 RETURNED = "the trainable returned"
@@ -66,7 +71,8 @@ class Live:
 class Driver:
     """The course of one study: gives out trials, takes reports, decides, and writes all of it down.
 
-    ``on_environment`` is called with the facts of every environment not seen before.
+    ``on_environment`` is called with the facts of every environment not seen before, ``launch`` has the searcher
+    asked: at once, or in the background while trials train.
     """
 
     def __init__(
@@ -79,9 +85,11 @@ class Driver:
         *,
         num_trials: int | None,
         on_environment: Callable[[dict[str, Any]], None] | None = None,
+        launch: Launch = at_once,
     ) -> None:
         self.study, self.journal = study, journal
         self.searcher, self.scheduler, self.stoppers = searcher, scheduler, stoppers
+        self.suggestions, self.forecast = Suggestions(searcher, launch), Forecast()
         self.num_trials = num_trials
         self.live: dict[int, Live] = {}
         #: Trials of an earlier session that have not ended: given out again before any new one.
@@ -93,7 +101,8 @@ class Driver:
         self._exhausted = False
         self._environments: set[str] = set()
         self._checked = False
-        self._seq = 0
+        #: The last event of the journal that the parts have been told of.
+        self.seq = 0
 
     # -- giving out trials ---------------------------------------------------------------------------------------
 
@@ -108,17 +117,29 @@ class Driver:
         """The study is being ended: by a stopper, a signal or an error."""
         return self.stopped is not None or self.error is not None
 
-    def next_trial(self) -> NewTrial | None:
-        """The next trial to run, or None if there is none now."""
+    def next_trial(self, patience_s: float = 0.0) -> NewTrial | None:
+        """The next trial to run; None if there is none (see :attr:`finished`), or not within ``patience_s``."""
         if self.finished:
             return None
         if self.waiting:
             return self._again(min(self.waiting))
-        number, seen = self._next_number, self._seq
-        try:
-            suggestion = self.searcher.ask(number)
-        except SpaceExhaustedError as error:
-            self.error = error
+        if not self.suggestions.open:
+            self.suggestions.begin(self._next_number, self.seq)
+        if not self.suggestions.wait(patience_s, unless=lambda: self.stopping):
+            return None
+        return self._made(self.suggestions.take())
+
+    def look_ahead(self) -> None:
+        """No slot is free: begin the next suggestion all the same if one soon is, and would have to wait for it."""
+        if self.suggestions.open or self.finished or self.waiting:
+            return
+        if self.forecast.worth(self.suggestions.expected_s):
+            self.suggestions.begin(self._next_number, self.seq)
+
+    def _made(self, making: Making) -> NewTrial | None:
+        suggestion, number = making.suggestion, making.number
+        if making.error is not None:
+            self._cannot_suggest(making.error)
             return None
         if suggestion is None:
             self._exhausted = True
@@ -133,11 +154,16 @@ class Driver:
             point=suggestion.point,
             seed=trial_seed(self.study.seed, number),
             origin=suggestion.origin,
-            seen=seen,
+            seen=making.seen,
             note=suggestion.note,
         )
         self.live[number] = Live(suggestion.point, config)
         return NewTrial(number, trial_id(number), config)
+
+    def _cannot_suggest(self, error: BaseException) -> None:
+        if not isinstance(error, SpaceExhaustedError):
+            logger.error("the searcher failed", exc_info=error)
+        self.fail(error)
 
     def _again(self, number: int) -> NewTrial:
         """A trial of an earlier session; its worker goes on from its last checkpoint."""
@@ -163,6 +189,7 @@ class Driver:
 
     def started(self, number: int) -> None:
         """A worker has taken the trial."""
+        self.forecast.began(number)
         self._write("start", number=number, attempt=self.live[number].attempt)
 
     # -- taking reports ------------------------------------------------------------------------------------------
@@ -207,6 +234,8 @@ class Driver:
         if value is None:
             return CONTINUE  # no metric this time (validated every few iterations): nothing to judge by
         decision = decide(value)
+        if decision == PAUSE:
+            self.forecast.left(number)
         why = self.scheduler.explain(trial_id(number), trial.iteration, value, decision)
         if why is not None:
             self._explained(number, why)
@@ -288,6 +317,7 @@ class Driver:
     def conclude(self, number: int, trial: Live, ending: Stopped, error: Mapping[str, Any] | None = None) -> None:
         """Write a trial's end down and tell of it; an interrupted trial stays pending to the searcher."""
         self.live.pop(number, None)
+        self.forecast.left(number)
         self._write(
             "end",
             number=number,
@@ -354,10 +384,10 @@ class Driver:
         self._write("decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text)
 
     def _tell(self, number: int, trial: Live, state: State) -> None:
-        self.searcher.tell(Observation(number, trial.point, trial.value, trial.iteration, state))
+        self.suggestions.tell(Observation(number, trial.point, trial.value, trial.iteration, state))
 
     def _write(self, kind: str, **fields: Any) -> None:
-        self._seq = self.journal.append(kind, **fields)
+        self.seq = self.journal.append(kind, **fields)
 
 
 def trial_id(number: int) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 
 from raytune_suite.driver import CONTINUE, RETURNED, Driver, Live, Log, trial_id
 from raytune_suite.errors import ExperimentError
+from raytune_suite.search.core import Observation, Searcher, Suggestion
+from raytune_suite.search.suggestions import Suggestions
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stopped
 
@@ -84,6 +86,24 @@ class _Tape:
         return self.seq
 
 
+class _Behind(Suggestions):
+    """A searcher that is asked what it was asked when it knew less: it is told of things once a question needs them."""
+
+    def __init__(self, searcher: Searcher, tape: _Tape) -> None:
+        super().__init__(searcher)
+        self._tape = tape
+        self._held: deque[tuple[int, Observation]] = deque()
+
+    def tell(self, observation: Observation) -> None:
+        self._held.append((self._tape.seq, observation))
+
+    def ask(self, number: int, seen: int) -> Suggestion | None:
+        """Ask for trial ``number`` as of event ``seen``; from one question to the next ``seen`` never falls."""
+        while self._held and self._held[0][0] <= seen:
+            self.searcher.tell(self._held.popleft()[1])
+        return self.searcher.ask(number)
+
+
 @dataclass
 class Counts:
     """How much was derived again and found as logged."""
@@ -119,7 +139,10 @@ class Past:
         self._controller = StandInController()
         self._ended: dict[int, tuple[State, Live]] = {}
         self._num_trials = driver.searcher.num_trials
-        self._sessions = 0
+        self._sessions = self._session = 0
+        self._behind = _Behind(driver.searcher, self._tape) if ask and driver.searcher.replayable else None
+        if self._behind is not None:
+            driver.suggestions = self._behind
         self._owed = False
         self._feeds = driver.scheduler.replayable
         self._handlers: Mapping[str, Callable[[Event], None]] = {
@@ -146,7 +169,7 @@ class Past:
     def finish(self) -> Past:
         """Give the driver its journal back and let unfinished trials wait for their turn."""
         self._reopen()
-        self.driver.journal = self._log
+        self.driver.journal, self.driver.seq = self._log, self._tape.seq
         self.driver.searcher.num_trials = self._num_trials
         return self
 
@@ -163,7 +186,7 @@ class Past:
     # -- the events ----------------------------------------------------------------------------------------------
 
     def _on_session(self, event: Event) -> None:
-        self._sessions += 1
+        self._sessions, self._session = self._sessions + 1, event["seq"]
         if event.get("num_trials") is not None:  # a study that was extended asked for fewer at first
             self.driver.searcher.num_trials = event["num_trials"]
         if self._sessions > 1:
@@ -180,8 +203,8 @@ class Past:
     def _on_trial(self, event: Event) -> None:
         number, point = event["number"], event["point"]
         self.counts.trials += 1
-        if self._ask and self.driver.searcher.replayable:
-            self._suggest_again(event)
+        if self._behind is not None:
+            self._suggest_again(self._behind, event)
         elif self._ask:
             self.counts.leave_out(f"suggestions of {self.driver.study.search.name}")
         self.driver.adopt(number, Live(point, event["config"]))
@@ -189,8 +212,10 @@ class Past:
         if self._feeds:
             self.driver.scheduler.ray.on_trial_add(self._controller, standin)
 
-    def _suggest_again(self, event: Event) -> None:
-        made = self.driver.searcher.ask(event["number"])
+    def _suggest_again(self, behind: _Behind, event: Event) -> None:
+        # A session knows all of the earlier ones when it begins; drivers once wrote less into ``seen`` then.
+        seen = event["seq"] if event.get("seen") is None else int(event["seen"])
+        made = behind.ask(event["number"], max(seen, self._session))
         if made is None:
             self._differs(event["seq"], f"trial {event['number']} was suggested; now there is no further point")
         elif not same(dict(made.point), event["point"]) or made.origin != event["origin"]:
