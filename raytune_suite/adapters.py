@@ -6,6 +6,7 @@ experiment, and tells a ``Callback`` what starts. All four are here and do nothi
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,14 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.search_algorithm import SearchAlgorithm
 from ray.tune.stopper import Stopper
 
+from raytune_suite.controller import Waiting
 from raytune_suite.driver import Driver, NewTrial, Report
 from raytune_suite.failures import Failure, classify
 from raytune_suite.schedulers import Scheduler
 from raytune_suite.worker import REPORT
 
 _GRACE_S = 1.5  # `ray job stop` kills the driver 3 s after asking it to stop
+_WAIT_S = 0.05  # of the loop for the searcher, when no trial runs
 
 
 class SuiteTrial(Trial):  # type: ignore[misc]
@@ -84,6 +87,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
         self._cls, self._folder = cls, folder
         self._live: dict[str, SuiteTrial] = {}
         self._kwargs: dict[str, Any] = {}
+        self._waiting = Waiting()
         self._killer: threading.Timer | None = None
 
     def add_configurations(self, experiments: Any) -> None:
@@ -101,13 +105,35 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
         return self.driver.num_trials or 0
 
     def next_trial(self) -> SuiteTrial | None:
-        """The driver's next trial, if a slot is free for it."""
-        busy = sum(trial.status != Trial.PAUSED for trial in self._live.values())
-        if busy >= self.slots():
+        """The driver's next trial, if a slot is free for it and its suggestion has been made."""
+        busy, slots = sum(trial.status != Trial.PAUSED for trial in self._live.values()), self.slots()
+        if busy >= slots:
+            self._waiting.off()
+            if slots > 1:  # with one slot, a suggestion made ahead would know nothing of the trial before it
+                self.driver.look_ahead()
             return None
-        new = self.driver.next_trial()
+        new = self.driver.next_trial(0.0 if busy else self._patience())
         if new is None:
+            self._wait()
             return None
+        self._waiting.off()
+        return self._trial(new)
+
+    def _patience(self) -> float:
+        """How long to wait for the searcher when no trial runs: Tune, with none at all, would sleep for a second."""
+        return _WAIT_S if self._live else math.inf
+
+    def _wait(self) -> None:
+        if self.driver.suggestions.open and not self.driver.finished:
+            self._waiting.on(trial.placement_group_factory for trial in self._live.values())
+        else:
+            self._waiting.off()
+
+    def attach(self, controller: Any) -> None:
+        """Take the controller that asks for trials."""
+        self._waiting.attach(controller)
+
+    def _trial(self, new: NewTrial) -> SuiteTrial:
         trial = SuiteTrial(
             new,
             self._cls,
@@ -164,6 +190,7 @@ class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
 
     def on_trial_add(self, controller: Any, trial: SuiteTrial) -> None:
         """See ``TrialScheduler``."""
+        controller.search_alg.attach(controller)
         self.inner.on_trial_add(controller, trial)
 
     def on_trial_error(self, controller: Any, trial: SuiteTrial) -> None:

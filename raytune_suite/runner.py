@@ -44,6 +44,7 @@ from raytune_suite.resolve import resolve
 from raytune_suite.resources import Cluster, request, slots
 from raytune_suite.schedulers.core import Scheduler
 from raytune_suite.search.preparation import Preparation
+from raytune_suite.search.suggestions import Background, at_once
 from raytune_suite.states import State
 from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
@@ -141,7 +142,7 @@ class Run:
         logger.info("raytune_suite %s runs %s in %s", __version__, self.study.name, self.folder)
         searcher = search.build(self.study, [source.earlier for source in self.sources])
         made = replace(made, folder=self.folder, earlier=warmstart.lines(self.sources, searcher))
-        scheduler = schedulers.build(self.study)
+        scheduler, background = schedulers.build(self.study), Background("searcher")
         driver = Driver(
             self.study,
             self.journal,
@@ -150,6 +151,7 @@ class Run:
             stoppers.Stoppers(self.study, elapsed_before=self.past.elapsed if self.past else 0.0),
             num_trials=made.num_trials,
             on_environment=_Comparison(self.study),
+            launch=background if searcher.learns else at_once,
         )
         record = Record(keep_reports=False)
         restored = self.past.restore(driver, record) if self.past is not None else []
@@ -169,6 +171,7 @@ class Run:
             self._test(driver, record, made)
             state, code = self._close(driver, record)
         finally:
+            background.close()
             preparation.close()
             board.close()
             view.stop()

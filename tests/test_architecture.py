@@ -76,6 +76,7 @@ LAYERS = (
     "driver",
     "restore",
     "replay",
+    "controller",
     "adapters",
     "final",
     "opening",
