@@ -1,17 +1,19 @@
 """Asynchronous successive halving (ASHA): at each rung the best ``1/reduction_factor`` go on.
 
 Li et al., "A System for Massively Parallel Hyperparameter Tuning", https://arxiv.org/abs/1810.05934. Rung
-``k`` of bracket ``s`` lies at iteration ``grace_period * reduction_factor ** (k + s)``.
+``k`` of bracket ``s`` lies at iteration ``grace_period * reduction_factor ** (k + s)``. By rule ``stopping``, which is
+Ray's, the others end there; by rule ``promotion``, the paper's Algorithm 2, they are paused and may go on later.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from raytune_suite.errors import Problem
+from raytune_suite.schedulers import promotion
 from raytune_suite.schedulers.core import Family, Ledger, Options, Scheduler, count, listing, share, trials_of
 
 if TYPE_CHECKING:
@@ -19,11 +21,12 @@ if TYPE_CHECKING:
 
 
 class AshaOptions(Options):
-    """Options of Ray's ``AsyncHyperBandScheduler``; the units of ``grace_period`` are iterations."""
+    """Options of Ray's ``AsyncHyperBandScheduler``, and the rule; the units of ``grace_period`` are iterations."""
 
     grace_period: int = 1
     reduction_factor: float = 4
     brackets: int = 1
+    rule: Literal["stopping", "promotion"] = "stopping"
 
 
 def milestones(study: Study, options: AshaOptions, bracket: int) -> list[float]:
@@ -35,8 +38,12 @@ def milestones(study: Study, options: AshaOptions, bracket: int) -> list[float]:
 
 def rungs(study: Study, options: AshaOptions) -> list[int]:
     """Return the iterations at which a trial may be compared: the first at or after each milestone."""
-    every = (m for s in range(options.brackets) for m in milestones(study, options, s))
-    return sorted({math.ceil(m) for m in every if math.ceil(m) < study.max_iterations})
+    return sorted({rung for s in range(options.brackets) for rung in _bracket_rungs(study, options, s)})
+
+
+def _bracket_rungs(study: Study, options: AshaOptions, bracket: int) -> list[int]:
+    where = (math.ceil(m) for m in milestones(study, options, bracket))
+    return sorted({rung for rung in where if rung < study.max_iterations})
 
 
 def check(study: Study, options: AshaOptions) -> list[Problem]:
@@ -52,7 +59,10 @@ def check(study: Study, options: AshaOptions) -> list[Problem]:
         problems.append(_problem("reduction_factor", rule, options.reduction_factor, "Usual values are 3 and 4."))
     if options.brackets < 1:
         problems.append(_problem("brackets", "must be at least 1", options.brackets))
-    return problems or _empty_brackets(study, options)
+    problems = problems or _empty_brackets(study, options)
+    if options.rule == "stopping" or problems:
+        return problems
+    return promotion.check(study, options.reduction_factor, rungs(study, options))
 
 
 def _problem(option: str, rule: str, value: float, fix: str = "") -> Problem:
@@ -74,10 +84,12 @@ def describe(study: Study, options: AshaOptions) -> list[str]:
     """Return the plan: rungs, the earliest stop, and how many trials should reach each rung."""
     lines = [line for s in range(options.brackets) for line in _bracket_lines(study, options, s)]
     early = rungs(study, options)
-    if early:
-        after = f"earliest stop at iteration {early[0]}, by the second trial to get there"
-    else:
+    if not early:
         after = f"no rung lies before iteration {study.max_iterations}: no trial can be stopped early"
+    elif options.rule == "promotion":
+        after = "the others wait there, paused; earliest stop at the end of the study, for those still waiting"
+    else:
+        after = f"earliest stop at iteration {early[0]}, by the second trial to get there"
     return [f"asha: the best {share(options.reduction_factor)} of a rung go on; {after}", *lines]
 
 
@@ -89,23 +101,31 @@ def shares(study: Study, options: AshaOptions) -> list[float]:
 
 
 def _bracket_lines(study: Study, options: AshaOptions, bracket: int) -> list[str]:
-    where = [math.ceil(m) for m in milestones(study, options, bracket)]
-    where = [rung for rung in where if rung < study.max_iterations]
+    where = _bracket_rungs(study, options, bracket)
     head = "rungs" if options.brackets == 1 else f"bracket {bracket}: rungs"
     if not where:
         return [f"{head}: none; each trial runs {study.max_iterations} iterations"]
     total = trials_of(study)
     if total is None:
         return [f"{head} at iterations {listing(where)}"]
-    trials = total * shares(study, options)[bracket]
+    trials, factor = total * shares(study, options)[bracket], options.reduction_factor
+    if options.rule == "promotion":
+        expected = promotion.expected(round(trials), len(where), factor)
+        scarce = promotion.warning(round(trials), len(where), factor, study.max_iterations)
+    else:
+        expected = [max(1, round(trials / factor**k)) for k in range(len(where) + 1)]
+        scarce = []
     stops = [*where, study.max_iterations]
-    expected = [max(1, round(trials / options.reduction_factor**k)) for k in range(len(stops))]
     reach = ", ".join(f"iteration {stop}: {n}" for stop, n in zip(stops, expected, strict=True))
-    return [f"{head} at iterations {listing(where)}; of {count(round(trials), 'trial')} expected at {reach}"]
+    return [f"{head} at iterations {listing(where)}; of {count(round(trials), 'trial')} expected at {reach}", *scarce]
 
 
 def build(study: Study, options: AshaOptions, ledger: Ledger) -> Scheduler:
-    """Return Ray's ASHA, its brackets drawn from the study's seed."""
+    """Return ASHA by the rule that is asked for, its brackets drawn from the study's seed."""
+    return (_promoting if options.rule == "promotion" else _stopping)(study, options, ledger)
+
+
+def _stopping(study: Study, options: AshaOptions, ledger: Ledger) -> Scheduler:
     from raytune_suite.schedulers.onray.asha import ExplainedASHA
 
     ray = ExplainedASHA(
@@ -125,6 +145,32 @@ def build(study: Study, options: AshaOptions, ledger: Ledger) -> Scheduler:
         max_iterations=study.max_iterations,
         rungs=rungs(study, options),
         replayable=True,
+        grace=ray.first_rung,
+    )
+
+
+def _promoting(study: Study, options: AshaOptions, ledger: Ledger) -> Scheduler:
+    from raytune_suite.schedulers.onray.promotion import PromotionASHA
+
+    ray = PromotionASHA(
+        ledger,
+        study.seed,
+        metric=study.metric,
+        mode=study.mode,
+        max_t=study.max_iterations,
+        reduction_factor=options.reduction_factor,
+        ladders=[_bracket_rungs(study, options, s) for s in range(options.brackets)],
+        weights=shares(study, options),
+    )
+    return Scheduler(
+        "asha",
+        ray,
+        ledger,
+        max_iterations=study.max_iterations,
+        rungs=rungs(study, options),
+        promotes=True,
+        replayable=True,
+        checkpoint_every=study.checkpoint.every,
         grace=ray.first_rung,
     )
 

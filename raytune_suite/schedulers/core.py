@@ -78,6 +78,8 @@ class Scheduler:
         name: as in the study file.
         rungs: iterations at which it compares trials, ascending, below ``max_iterations``.
         pauses: it pauses trials: each result must reach it before the next step, and trials need checkpoints.
+        promotes: it pauses trials at rungs only, and resumes some of them, each from its own last checkpoint, before
+            new trials get a slot.
         population: trials that must exist from the start; None if they may come one by one.
         replayable: the same reports in the same order give the same decisions.
         checkpoint_every: iterations between the checkpoints it depends on; None if it needs none.
@@ -93,6 +95,7 @@ class Scheduler:
         max_iterations: int,
         rungs: Iterable[int] = (),
         pauses: bool = False,
+        promotes: bool = False,
         population: int | None = None,
         replayable: bool = False,
         checkpoint_every: int | None = None,
@@ -101,7 +104,7 @@ class Scheduler:
     ) -> None:
         self.name, self.ray = name, ray
         self.rungs = sorted(set(rungs))
-        self.pauses, self.population, self.replayable = pauses, population, replayable
+        self.pauses, self.promotes, self.population, self.replayable = pauses, promotes, population, replayable
         self.checkpoint_every, self.every_report = checkpoint_every, every_report
         self._ledger, self._max_iterations, self._grace = ledger, max_iterations, grace
 
@@ -138,6 +141,25 @@ class Scheduler:
         notes = list(self._ledger.notes.items())
         self._ledger.notes.clear()
         return notes
+
+    def holds(self, trial_id: str) -> bool:
+        """Say whether the trial waits at a rung, also one that an earlier session left there, and needs no slot."""
+        return self.promotes and bool(self.ray.holds(trial_id))
+
+    def wakes(self, trial_id: str) -> bool:
+        """Say whether the trial was promoted and the next free slot is for it."""
+        return self.promotes and bool(self.ray.wakes(trial_id))
+
+    def leave(self) -> tuple[str, Explanation] | None:
+        """Return a trial to stop where it waits, now that no other is left to come or to run, and why."""
+        trial_id = self.ray.leave() if self.promotes else None
+        return (trial_id, self._ledger.notes.pop(trial_id)) if trial_id is not None else None
+
+    def keeps(self, wanted: Sequence[str]) -> list[str]:
+        """Return which checkpoints must be kept while the study runs, if ``wanted`` are to be kept for good."""
+        if self.pauses:
+            return ["all"]
+        return [*wanted, *(["last"] if self.promotes and not {"last", "all"} & set(wanted) else [])]
 
     def pinned(self) -> list[str]:
         """Return the paths of the checkpoints a later decision may still load: they must not be deleted."""

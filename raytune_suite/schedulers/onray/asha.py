@@ -9,7 +9,7 @@ import numpy as np
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from raytune_suite.schedulers.core import Ledger, count, finite, share
-from raytune_suite.schedulers.onray.randomness import BRACKETS, stream
+from raytune_suite.schedulers.onray.randomness import drawn_bracket
 
 
 class ExplainedASHA(AsyncHyperBandScheduler):  # type: ignore[misc]
@@ -31,8 +31,7 @@ class ExplainedASHA(AsyncHyperBandScheduler):  # type: ignore[misc]
         """Draw the trial's bracket as Ray does (softmax over their numbers of rungs), from its own stream."""
         sizes = np.array([len(bracket._rungs) for bracket in self._brackets])
         weights = np.exp(sizes - sizes.max())
-        rng = np.random.default_rng(stream(self._seed, BRACKETS, trial.trial_id))
-        index = rng.choice(len(self._brackets), p=weights / weights.sum())
+        index = drawn_bracket(self._seed, trial.trial_id, weights / weights.sum())
         self._trial_info[trial.trial_id] = self._brackets[index]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,6 +17,12 @@ def stream(seed: int, purpose: int, trial_id: str, moment: int = 0) -> np.random
     number = int(trial_id) if trial_id.isdecimal() else zlib.crc32(trial_id.encode())
     # Two more words than a searcher's spawn key (number,), so the streams never coincide.
     return np.random.SeedSequence(seed, spawn_key=(number, purpose, moment))
+
+
+def drawn_bracket(seed: int, trial_id: str, weights: Sequence[float]) -> int:
+    """Return a trial's bracket, drawn with these probabilities from the study's seed and the trial alone."""
+    rng = np.random.default_rng(stream(seed, BRACKETS, trial_id))
+    return int(rng.choice(len(weights), p=weights))
 
 
 @contextmanager
