@@ -123,12 +123,14 @@ def _read(folder: Path, where: str, entry: str) -> Record:
 def _not_one(folder: Path, where: str, entry: str) -> Problem:
     if folder.is_dir():
         inside = [f"{entry.rstrip('/')}/{name}" for name in _experiments(folder)]
-        fix = f"In it: {', '.join(inside[:5])}." if inside else WAY_OUT
+        fix = f"In it: {', '.join(inside[:5])}." if inside else "Give the folder of one, or take it out of from."
         return Problem(where, f"{folder} is not an experiment: it has no {journal.FILE}", entry, fix)
-    near = nearest(folder.name, _experiments(folder.parent))
-    fix = "A name alone is looked for in storage; a path, as ./old, begins at the project folder."
-    if near:
+    if near := nearest(folder.name, _experiments(folder.parent)):
         fix = f"Did you mean {entry.rstrip('/').removesuffix(folder.name)}{near}?"
+    elif "/" in entry:
+        fix = "A path begins at the project folder."
+    else:
+        fix = f"A name alone is looked for in storage; a path, as ./{entry}, begins at the project folder."
     return Problem(where, f"there is no experiment {folder}", entry, fix)
 
 
