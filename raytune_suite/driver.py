@@ -66,6 +66,7 @@ class Live:
     attempt: int = 0
     ending: Stopped | None = None
     spent: dict[State, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class Driver:
@@ -206,7 +207,7 @@ class Driver:
         if not metrics:
             trial.ending = trial.ending or self._returned(trial)
             return STOP
-        trial.iteration = iteration
+        trial.iteration, trial.seconds = iteration, elapsed
         self._write("report", number=number, iteration=iteration, metrics=metrics, elapsed=elapsed)
         if not self._checked and not self._check(metrics):
             return STOP
@@ -384,7 +385,8 @@ class Driver:
         self._write("decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text)
 
     def _tell(self, number: int, trial: Live, state: State) -> None:
-        self.suggestions.tell(Observation(number, trial.point, trial.value, trial.iteration, state))
+        told = Observation(number, trial.point, trial.value, trial.iteration, state, seconds=trial.seconds)
+        self.suggestions.tell(told)
 
     def _write(self, kind: str, **fields: Any) -> None:
         self.seq = self.journal.append(kind, **fields)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,7 @@ class Source:
 
     def event(self) -> dict[str, Any]:
         """Return the fields of the journal's ``earlier`` event; :func:`recorded` reads them back."""
-        rows = [
-            {"number": o.number, "point": o.point, "value": o.value, "iteration": o.iteration, "state": o.state.value}
-            for o in self.earlier.observations
-        ]
+        rows = [{**vars(o), "point": dict(o.point), "state": o.state.value} for o in self.earlier.observations]
         facts = {"name": self.earlier.name, "source": self.entry, "metric": self.metric, "mode": self.mode}
         return {**facts, "said": list(self.lines), "observations": rows}
 
@@ -205,7 +202,9 @@ def _judge(trial: TrialRecord, space: Space, default: Mapping[str, Any], account
         account.others["that the constraint forbids"] += 1
     else:
         account.completed |= dict.fromkeys(name for name in default if name in point)
-        account.used.append(Observation(trial.number, point, value, trial.iteration, trial.state))
+        seconds = (trial.last_report and trial.last_report.elapsed) or 0.0
+        used = Observation(trial.number, point, value, trial.iteration, trial.state, seconds=seconds)
+        account.used.append(used)
 
 
 def _restrict(values: Mapping[str, Any], space: Space) -> tuple[Point, list[str]]:
@@ -242,7 +241,8 @@ def _remarks(record: Record, study: Study, account: _Account, live: bool) -> Ite
 def _observation(row: Mapping[str, Any], space: Space) -> Observation:
     """A row of the journal with the values of its point in the types of ``space``, which JSON may have changed."""
     point = {p.name: p.domain.cast(row["point"][p.name]) for p in space.parameters if p.name in row["point"]}
-    return Observation(row["number"], point, row["value"], row["iteration"], State(row["state"]))
+    known = {one.name: row[one.name] for one in fields(Observation) if one.name in row}
+    return Observation(**{**known, "point": point, "state": State(row["state"])})
 
 
 def _finite(value: Any) -> float | None:

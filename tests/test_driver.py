@@ -13,6 +13,7 @@ from raytune_suite.driver import CONTINUE, STOP, Driver
 from raytune_suite.failures import Failure
 from raytune_suite.journal import Journal, read
 from raytune_suite.record import Record, fold
+from raytune_suite.restore import restore
 from raytune_suite.schedulers.core import Ledger, Scheduler
 from raytune_suite.search import build
 from raytune_suite.states import State
@@ -146,6 +147,25 @@ def test_nan_ends_a_trial_and_keeps_its_last_good_value_as_the_best(course: Cour
     best = trial.best()
     assert best is not None
     assert best.value == 0.5
+
+
+def test_the_searcher_is_told_how_long_a_trial_has_trained_and_again_on_resume(course: Course, tmp_path: Path) -> None:
+    driver = course.driver
+    for number, last in enumerate((2, 3)):
+        driver.next_trial()
+        for iteration in range(1, last + 1):
+            metrics = {"loss": 0.1 * iteration}
+            driver.report(number, (iteration, metrics, iteration / 3 + number, {}), lambda value: CONTINUE)
+    driver.ended(1)
+    told = driver.searcher.observed
+    assert {n: (o.seconds, o.state) for n, o in told.items()} == {
+        0: (2 / 3, State.RUNNING),
+        1: (2.0, State.COMPLETED),
+    }
+    fresh = Course(tmp_path / "fresh")
+    restore(fresh.driver, read(course.journal.folder))
+    assert fresh.driver.searcher.observed == told
+    fresh.journal.close()
 
 
 def test_the_searcher_is_told_of_reports_and_failures(course: Course) -> None:

@@ -56,7 +56,9 @@ def experiment(folder: Path, *trials: Any, space: Any = SPACE, mode: str = "min"
             config = described.config(point)
             journal.append("trial", number=number, config=config, point=point, origin="random")
             journal.append("start", number=number)
-            journal.append("report", number=number, iteration=number + 1, metrics={metric: value}, elapsed=0.5)
+            journal.append(
+                "report", number=number, iteration=number + 1, metrics={metric: value}, elapsed=0.5 * (number + 1)
+            )
             if not state or state[0] != "running":
                 how = state[0] if state else "completed"
                 journal.append("end", number=number, state=how, value=value, iteration=number + 1)
@@ -72,13 +74,16 @@ def points(source: warmstart.Source) -> list[dict[str, Any]]:
     return [dict(observation.point) for observation in source.earlier.observations]
 
 
-def test_completed_and_stopped_trials_are_taken_with_value_iteration_and_state(tmp_path: Path) -> None:
+def test_completed_and_stopped_trials_are_taken_with_value_iteration_state_and_seconds(tmp_path: Path) -> None:
     states = ["completed", "stopped", "failed", "oom", "timed_out", "infeasible", "interrupted", "preempted", "running"]
     experiment(tmp_path / "old", *((POINT, 0.1 * n, state) for n, state in enumerate(states)))
     source = only(a_study(tmp_path))
     assert source.earlier == Earlier(
         "old",
-        (Observation(0, POINT, 0.0, 1, State.COMPLETED), Observation(1, POINT, 0.1, 2, State.STOPPED)),
+        (
+            Observation(0, POINT, 0.0, 1, State.COMPLETED, seconds=0.5),
+            Observation(1, POINT, 0.1, 2, State.STOPPED, seconds=1.0),
+        ),
     )
     assert source.lines == ("old: 9 trials, 2 usable; 4 failed; 3 unfinished",)
 

@@ -36,7 +36,8 @@ class Observation:
     """What is known of a trial now: ``value`` is its metric (the user's sign) at ``iteration``.
 
     ``state`` RUNNING is a report of a running trial, PENDING a trial that exists (again) without a
-    result; an ended state is the end. ``value`` None or NaN means that there is none.
+    result; an ended state is the end. ``value`` None or NaN means that there is none. ``error`` is the standard error
+    of ``value`` where repeats tell one, ``seconds`` how long the trial has trained.
     """
 
     number: int
@@ -44,6 +45,8 @@ class Observation:
     value: float | None
     iteration: int
     state: State
+    error: float | None = None
+    seconds: float = 0.0
 
     @property
     def has_value(self) -> bool:
