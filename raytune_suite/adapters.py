@@ -55,6 +55,11 @@ class SuiteTrial(Trial):  # type: ignore[misc]
         """The worker class, known without asking anyone."""
         return self._worker_cls
 
+    @property
+    def latest_checkpoint_result(self) -> Any:
+        """What Tune has a worker load; under promotion nothing: the worker goes on from the trial's last checkpoint."""
+        return None if self._driver.scheduler.promotes else super().latest_checkpoint_result
+
     def handle_error(self, exc: BaseException | None = None) -> None:
         """Remember why the trial failed; Tune would pickle the exception into a file."""
         self.failure = classify(exc, self._trial_dir)
@@ -106,7 +111,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
 
     def next_trial(self) -> SuiteTrial | None:
         """The driver's next trial, if a slot is free for it and its suggestion has been made."""
-        busy, slots = sum(trial.status != Trial.PAUSED for trial in self._live.values()), self.slots()
+        busy, slots = self._busy() + self._promised(), self.slots()
         if busy >= slots:
             self._waiting.off()
             if slots > 1:  # with one slot, a suggestion made ahead would know nothing of the trial before it
@@ -118,6 +123,23 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
             return None
         self._waiting.off()
         return self._trial(new)
+
+    def _busy(self) -> int:
+        return sum(trial.status != Trial.PAUSED for trial in self._live.values())
+
+    def _promised(self) -> int:
+        """How many slots are for trials that the scheduler promoted and that have none yet."""
+        waking = (self._live.get(trial_id) for trial_id in self.driver.scheduler.waking())
+        return sum(trial is not None and trial.status == Trial.PAUSED for trial in waking)
+
+    def has_room(self) -> bool:
+        """Whether a slot is free for a paused trial."""
+        return self._busy() < self.slots()
+
+    @property
+    def exhausted(self) -> bool:
+        """No trial is left to come, in a study that is not being ended."""
+        return self.driver.finished and not self.driver.stopping
 
     def _patience(self) -> float:
         """How long to wait for the searcher when no trial runs: Tune, with none at all, would sleep for a second."""
@@ -144,14 +166,20 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
             **self._kwargs,
         )
         trial.create_placement_group_factory()
+        if self.driver.scheduler.holds(new.trial_id):
+            trial.set_status(Trial.PAUSED)  # an earlier session left it at its rung
         self._live[new.trial_id] = trial
         return trial
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tune is done with a trial."""
+        """Tune is done with a trial. It would bury an error raised here, and wait for a paused trial for ever."""
         trial = self._live.pop(trial_id, None)
-        if trial is not None:
-            self.driver.ended(trial.number, trial.failure if error else None)
+        try:
+            if trial is not None:
+                self.driver.ended(trial.number, trial.failure if error else None)
+        except Exception as problem:
+            self.driver.fail(problem)
+            raise
 
     def end_workers(self) -> None:
         """Give the workers that are in the middle of a step a moment to finish it, then end them."""
@@ -167,8 +195,12 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
             self._killer.join()
 
     def is_finished(self) -> bool:
-        """No trial will come any more."""
-        return self._finished or self.driver.finished
+        """No trial will come any more. Tune would then end idle workers, which promoted trials have a use for."""
+        return self._finished or (self.driver.finished and not self._holds_any())
+
+    def _holds_any(self) -> bool:
+        promotes = self.driver.scheduler.promotes and not self.driver.stopping
+        return promotes and any(trial.status == Trial.PAUSED for trial in self._live.values())
 
 
 class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
@@ -224,9 +256,12 @@ class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
         Naming a pending trial, as Ray's own schedulers do, lets it take the worker of a trial that has just ended
         while its own is still starting: that one is thrown away, and the next trial starts yet another.
         """
-        if not self.scheduler.pauses:
+        if not (self.scheduler.pauses or self.scheduler.promotes):
             return None
-        return self.inner.choose_trial_to_run(controller)  # type: ignore[no-any-return]
+        chosen: SuiteTrial | None = self.inner.choose_trial_to_run(controller)
+        if chosen is not None and self.scheduler.promotes and not controller.search_alg.has_room():
+            return None
+        return chosen
 
     def debug_string(self) -> str:
         """See ``TrialScheduler``."""

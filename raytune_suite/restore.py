@@ -197,7 +197,9 @@ class Past:
         unfinished = {number: live for number, (state, live) in self._ended.items() if state in RESUMABLE}
         for number, live in unfinished.items():
             live.ending = None
-            del self._ended[number]
+            state, _ = self._ended.pop(number)
+            if self._feeds and state is State.PREEMPTED:  # to the scheduler it was gone
+                self.driver.scheduler.ray.on_trial_add(self._controller, self._controller.trials[number])
         self.driver.reopen(unfinished)
 
     def _on_trial(self, event: Event) -> None:
@@ -261,6 +263,9 @@ class Past:
             trial.ending = Stopped(by, event.get("text") or "", reason=event.get("reason") or {})
 
     def _compare(self, event: Event) -> None:
+        if not self._tape.decisions and (left := self.driver.scheduler.leave()) is not None:
+            why = vars(left[1])
+            self._tape.append("decision", number=int(left[0]), **why)
         if not self._tape.decisions:
             self._differs(event["seq"], f"{_said(event)} was decided; now nothing is")
             return
@@ -308,6 +313,8 @@ class Past:
             if logged.text == RETURNED:  # its last result was an empty one
                 self._controller.trials[number].last_result = {}
             self._complete(number)
+        elif self._feeds and state is not State.INTERRUPTED:
+            self.driver.scheduler.ray.on_trial_error(self._controller, self._controller.trials[number])
         self._controller.trials[number].status = "TERMINATED"
         self.driver.conclude(number, trial, logged, event.get("error"))
         self._ended[number] = (state, trial)

@@ -227,7 +227,7 @@ class Run:
             driver.fail(error)
         trials.close()
         driver.abandon_live()
-        self._prune(scheduler.pauses)
+        self._prune(scheduler.keeps(self.study.checkpoint.keep) != list(self.study.checkpoint.keep))
         if self.journal.failure is None:
             self.journal.sync()
 
@@ -251,7 +251,7 @@ class Run:
             "mode": study.mode,
             "max_iterations": study.max_iterations,
             "checkpoint_every": study.checkpoint.every,
-            "keep": ["all"] if scheduler.pauses else list(study.checkpoint.keep),
+            "keep": scheduler.keeps(study.checkpoint.keep),
             "trial_time": study.stop.trial_time,
             "step_time": study.stop.step_time,
             "decisions": frozenset(scheduler.rungs),

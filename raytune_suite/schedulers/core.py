@@ -146,9 +146,9 @@ class Scheduler:
         """Say whether the trial waits at a rung, also one that an earlier session left there, and needs no slot."""
         return self.promotes and bool(self.ray.holds(trial_id))
 
-    def wakes(self, trial_id: str) -> bool:
-        """Say whether the trial was promoted and the next free slot is for it."""
-        return self.promotes and bool(self.ray.wakes(trial_id))
+    def waking(self) -> list[str]:
+        """Return the trials that were promoted and are not known to train again: free slots are for those paused."""
+        return list(self.ray.waking()) if self.promotes else []
 
     def leave(self) -> tuple[str, Explanation] | None:
         """Return a trial to stop where it waits, now that no other is left to come or to run, and why."""

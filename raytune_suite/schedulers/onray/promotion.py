@@ -117,9 +117,9 @@ class PromotionASHA(FIFOScheduler):  # type: ignore[misc]
         """Say whether the trial waits at a rung and needs no slot."""
         return trial_id in self._held
 
-    def wakes(self, trial_id: str) -> bool:
-        """Say whether the trial was promoted and needs the next free slot."""
-        return trial_id in self._waking
+    def waking(self) -> list[str]:
+        """Return the trials that were promoted and have not reported since."""
+        return list(self._waking)
 
     def leave(self) -> str | None:
         """Note why the next of those that are left is stopped and return its id; None if somebody is not held.
