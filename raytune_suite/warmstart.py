@@ -86,10 +86,10 @@ def recorded(events: Iterable[Event], space: Space) -> tuple[Source, ...]:
 
 
 def lines(sources: Sequence[Source], searcher: Searcher) -> tuple[str, ...]:
-    """Return what the plan says about ``sources``: a line or two each, and whether the searcher cares."""
+    """Return what the plan says about ``sources``: a line or two each, and whether the searcher ignores them."""
     said = [line for source in sources for line in source.lines]
-    if said and not (searcher.learns and searcher.replayable):
-        said.append("not used: only searchers of the suite's own that learn take it, as search: bayesian")
+    if said and not searcher.uses_earlier:
+        said.append(f"not used: {searcher.name} does not learn from other experiments")
     return tuple(said)
 
 

@@ -314,7 +314,7 @@ from raytune_suite.search import Searcher
 
 class Follower(Searcher):
     name = "follower"
-    learns = True
+    learns = uses_earlier = True
 
     def suggest(self, number, rng):
         best = min((o for e in self.earlier for o in e.observations), key=lambda o: o.value)
@@ -394,11 +394,28 @@ def test_an_experiment_that_took_nothing_has_nothing_on_record(tmp_path: Path) -
 
 def test_the_plan_says_so_if_the_searcher_does_not_learn(tmp_path: Path) -> None:
     experiment(tmp_path / "old", (POINT, 0.5))
+    (tmp_path / "followers.py").write_text(FOLLOWER)
     told = {}
-    for name in ("bayesian", "random"):
+    for name in ("followers:Follower", "random"):
         study = a_study(tmp_path, search=name)
         told[name] = warmstart.lines(warmstart.take(study), search.build(study))
-    assert told["bayesian"] == ("old: 1 trial, 1 usable",)
-    assert told["random"][0] == told["bayesian"][0]
-    assert "not used" in told["random"][1]
+    assert told["followers:Follower"] == ("old: 1 trial, 1 usable",)
+    assert told["random"] == ("old: 1 trial, 1 usable", "not used: random does not learn from other experiments")
     assert warmstart.lines((), search.build(a_study(tmp_path, search="random"))) == ()
+
+
+@pytest.mark.parametrize("name", search.names())
+def test_a_searcher_says_truly_whether_it_learns_from_other_experiments(tmp_path: Path, name: str) -> None:
+    space = {"x": {"uniform": [0, 1], "points": 6}, "y": {"uniform": [0, 1], "points": 6}}
+    study = a_study(tmp_path, space=space, search=name, num_trials=12)
+    found = [Observation(n, {"x": 0.9 - n / 200, "y": 0.1 + n / 300}, n / 10, 9, State.COMPLETED) for n in range(12)]
+    searchers = search.build(study), search.build(study, [Earlier("old", tuple(found))])
+    asked: list[list[Any]] = [[], []]
+    for searcher, made in zip(searchers, asked, strict=True):
+        for number in range(12):
+            suggestion = searcher.ask(number)
+            assert suggestion is not None
+            made.append(suggestion.point)
+            value = (suggestion.point["x"] - 0.3) ** 2 + suggestion.point["y"]
+            searcher.tell(Observation(number, suggestion.point, value, 9, State.COMPLETED))
+    assert (asked[0] != asked[1]) == searchers[1].uses_earlier

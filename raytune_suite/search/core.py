@@ -98,7 +98,8 @@ class Searcher(ABC):
         default: trial 0, possibly partial.
         points_to_evaluate: points to try first, possibly partial.
         options: this searcher's own options, checked against :attr:`Options`.
-        earlier: what other experiments found, kept as :attr:`earlier`; searchers that do not learn ignore it.
+        earlier: what other experiments found, kept as :attr:`earlier`; a searcher that looks at it says so in
+            ``uses_earlier``, since a user is told where it is ignored.
 
     Raises:
         StudyError: wrong options or given points, all of them at once.
@@ -107,6 +108,7 @@ class Searcher(ABC):
     name: ClassVar[str]
     learns: ClassVar[bool] = False
     replayable: ClassVar[bool] = True
+    uses_earlier: ClassVar[bool] = False
     Options: ClassVar[type[SearchOptions]] = SearchOptions
 
     def __init__(

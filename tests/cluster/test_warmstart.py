@@ -21,7 +21,7 @@ from raytune_suite.search import Searcher
 
 class Closer(Searcher):
     name = "closer"
-    learns = True
+    learns = uses_earlier = True
 
     def suggest(self, number, rng):
         best = min((o for e in self.earlier for o in e.observations), key=lambda o: o.value)
