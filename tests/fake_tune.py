@@ -55,8 +55,6 @@ class FakeController:
     ``failing`` maps a trial's number to the iteration at which it dies for good.
     """
 
-    search_alg = None
-
     def __init__(
         self,
         scheduler: Scheduler,
@@ -83,6 +81,7 @@ class FakeController:
         self.ended: dict[int, int] = {}
         self.why: dict[int, list[Explanation]] = {}
         self.restores: list[tuple[int, int]] = []
+        self.search_alg = SimpleNamespace(is_finished=lambda: not self.to_make)
 
     # -- what a scheduler may call
 
@@ -141,6 +140,7 @@ class FakeController:
     def _make_trials(self) -> None:
         """Create a trial for every free slot (and ``ahead`` more), or the whole population at once."""
         busy = sum(trial.status in (PENDING, RUNNING) for trial in self.trials)
+        busy += sum(self.trials[int(trial_id)].status == PAUSED for trial_id in self.scheduler.waking())
         wanted = self.to_make if self.scheduler.population and self.up_front else max(0, self.slots + self.ahead - busy)
         for _ in range(min(wanted, self.to_make)):
             trial = FakeTrial(len(self.trials), self.make(len(self.trials)))
@@ -152,6 +152,8 @@ class FakeController:
         if sum(trial.status == RUNNING for trial in self.trials) >= self.slots:
             return
         chosen = self.inner.choose_trial_to_run(self)
+        if chosen is None and self.scheduler.promotes:  # it leaves pending trials to the controller
+            chosen = next((trial for trial in self.trials if trial.status == PENDING), None)
         if chosen is None:
             return
         if chosen.checkpoint is not None and chosen.status == PAUSED:

@@ -33,6 +33,9 @@ REFUSED: list[tuple[Any, dict[str, Any], str, list[str]]] = [
     ({"name": "asha", "brackets": 0}, {}, "scheduler.brackets", ["at least 1"]),
     ({"name": "asha", "reduction_factor": 3, "brackets": 5}, {}, "scheduler.brackets", ["bracket 4 (counted from 0) has no rung within 27 iterations", "at most 4"]),
     ({"name": "hyperband", "reduction_factor": 1}, {}, "scheduler.reduction_factor", ["must be greater than 1"]),
+    ({"name": "asha", "rule": "promote"}, {}, "scheduler.rule", ["stopping", "promotion", "promote"]),
+    ({"name": "asha", "rule": "promotion"}, {"checkpoint": {"every": 0}}, "checkpoint.every", ["at least 1 with rule promotion", "Or use rule stopping"]),
+    ({"name": "asha", "rule": "promotion"}, {"num_trials": 3}, "num_trials", ["3 trials are too few for rule promotion", "none would be trained beyond iteration 1", "Use num_trials 4 or more, or rule stopping"]),
     ("hyperband", {"max_iterations": 2}, "scheduler", ["max_iterations 2 with reduction_factor 3 makes bracket 1 empty", "0.67 iterations", "Use max_iterations 3 or more"]),
     ({"name": "hyperband", "reduction_factor": 1.5}, {"max_iterations": 12}, "scheduler.reduction_factor", ["nothing is trained", "would never end", "Use 2 or more"]),
     ("hyperband", {"num_trials": 4, "max_iterations": 27}, "num_trials", ["4 trials fill no bracket that halves (bracket 0 takes 4", "Use num_trials 7 or more"]),
@@ -83,6 +86,9 @@ ACCEPTED: list[tuple[Any, dict[str, Any]]] = [
     ("asha", {"max_iterations": 1}),
     ({"name": "asha", "grace_period": 27}, {}),
     ({"name": "asha", "grace_period": 2, "reduction_factor": 3, "brackets": 2}, {}),
+    ({"name": "asha", "rule": "promotion"}, {"max_iterations": 4}),
+    ({"name": "asha", "rule": "promotion", "grace_period": 27}, {"num_trials": 1}),
+    ({"name": "asha", "rule": "promotion", "reduction_factor": 3, "brackets": 2}, {"max_iterations": 9}),
     ("hyperband", {}),
     ({"name": "hyperband", "reduction_factor": 2}, {"max_iterations": 16}),
     ("median", {}),
@@ -137,6 +143,27 @@ def test_all_problems_of_the_options_come_at_once() -> None:
                 "asha: the best 1/3 of a rung go on; earliest stop at iteration 1, by the second trial to get there",
                 "rungs at iterations 1, 3 and 9; of 40 trials expected at iteration 1: 40, iteration 3: 13, "
                 "iteration 9: 4, iteration 27: 1",
+            ],
+        ),
+        (
+            {"name": "asha", "reduction_factor": 3, "rule": "promotion"},
+            {},
+            [
+                "asha: the best 1/3 of a rung go on; the others wait there, paused; earliest stop at the end of the "
+                "study, for those still waiting",
+                "rungs at iterations 1, 3 and 9; of 40 trials expected at iteration 1: 40, iteration 3: 13, "
+                "iteration 9: 4, iteration 27: 1",
+            ],
+        ),
+        (
+            {"name": "asha", "reduction_factor": 3, "rule": "promotion"},
+            {"num_trials": 20},
+            [
+                "asha: the best 1/3 of a rung go on; the others wait there, paused; earliest stop at the end of the "
+                "study, for those still waiting",
+                "rungs at iterations 1, 3 and 9; of 20 trials expected at iteration 1: 20, iteration 3: 6, "
+                "iteration 9: 2, iteration 27: 0",
+                "perhaps no trial is trained to iteration 27: that takes 27 trials, or fewer rungs",
             ],
         ),
         (

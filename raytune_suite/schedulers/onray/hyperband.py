@@ -9,6 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers.hyperband import HyperBandScheduler, _Bracket
 
 from raytune_suite.schedulers.core import Ledger, count, finite
+from raytune_suite.schedulers.onray.controllers import no_more_trials
 
 
 class ExplainedBracket(_Bracket):  # type: ignore[misc]
@@ -132,7 +133,7 @@ class ExplainedHyperBand(HyperBandScheduler):  # type: ignore[misc]
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Choose as Ray does; when everyone waits for trials that will never be made, close the brackets."""
         chosen = super().choose_trial_to_run(tune_controller)
-        if chosen is not None or not self._stuck(tune_controller):
+        if chosen is not None or not (self._stuck(tune_controller) and no_more_trials(tune_controller)):
             return chosen
         for bracket in {id(b): b for b in self._bracket_of.values()}.values():
             bracket.closed = True
