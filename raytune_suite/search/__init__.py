@@ -28,6 +28,10 @@ GROUP = "raytune_suite.searchers"
 _OURS = {
     "bayesian": "raytune_suite.search.bayesian:BayesianSearcher",
     "grid": "raytune_suite.search.grid:GridSearcher",
+    "hyperopt": "raytune_suite.search.hyperopt:HyperoptSearcher",
+    "optuna:cmaes": "raytune_suite.search.optuna:OptunaCmaEsSearcher",
+    "optuna:gp": "raytune_suite.search.optuna:OptunaGPSearcher",
+    "optuna:tpe": "raytune_suite.search.optuna:OptunaTPESearcher",
     "random": "raytune_suite.search.random:RandomSearcher",
 }
 
@@ -83,7 +87,7 @@ def _find(name: str, project: Path | None) -> type[Any]:
         found: Any = getattr(import_module(module), attribute)
     elif name in (registered := _registered()):
         found = registered[name].load()
-    elif ":" in name:
+    elif ":" in name and not _family(name):
         found = _resolved(name, project)
     else:
         raise StudyError([Problem("search.name", "no searcher has this name", name, did_you_mean(name, names()))])
@@ -91,6 +95,11 @@ def _find(name: str, project: Path | None) -> type[Any]:
         fix = "Name a class derived from raytune_suite.search.Searcher or ray.tune.search.Searcher"
         raise StudyError([Problem("search.name", "this is not a searcher", name, fix)])
     return found
+
+
+def _family(name: str) -> bool:
+    """Whether a name begins as one of ours does: optuna:tp is a slip, not an attribute of a module."""
+    return name.partition(":")[0] in {ours.partition(":")[0] for ours in _OURS if ":" in ours}
 
 
 def _resolved(name: str, project: Path | None) -> Any:
