@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raytune_suite.driver import CONTINUE, STOP, Driver
+from raytune_suite.driver import CONTINUE, PAUSE, STOP, Driver
+from raytune_suite.errors import SpaceExhaustedError
 from raytune_suite.failures import Failure
 from raytune_suite.journal import Journal, read
 from raytune_suite.record import Record, fold
 from raytune_suite.restore import restore
 from raytune_suite.schedulers.core import Ledger, Scheduler
 from raytune_suite.search import build
+from raytune_suite.search.suggestions import Background, Launch, Work, at_once
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stoppers
 from raytune_suite.study import Study
@@ -24,7 +27,7 @@ from raytune_suite.study import Study
 class Course:
     """A driver on a real journal and a real searcher, with a scheduler that says what the test wants."""
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, launch: Launch = at_once, **changes: Any) -> None:
         base = {
             "name": "course",
             "trainable": "anything:Model",
@@ -45,6 +48,7 @@ class Course:
             Scheduler("test", None, self.ledger, max_iterations=3),
             Stoppers(self.study),
             num_trials=self.study.num_trials,
+            launch=launch,
         )
 
     def report(self, number: int, iteration: int, loss: Any, decision: str = CONTINUE, **facts: Any) -> str:
@@ -264,3 +268,108 @@ def test_one_trial_that_asks_for_the_impossible_does_not_end_a_study_that_works(
     course.report(0, 1, 0.5)
     course.driver.ended(0, Failure(State.FAILED, "TrainableError", "the shape changed", ""))
     assert course.driver.next_trial() is not None
+
+
+class Later:
+    """A background whose work is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.work: list[Work] = []
+
+    def __call__(self, work: Work) -> None:
+        self.work.append(work)
+
+
+def test_a_trial_comes_once_its_suggestion_has_been_made(tmp_path: Path) -> None:
+    later = Later()
+    course = Course(tmp_path, later)
+    assert course.driver.next_trial() is None
+    assert not course.driver.finished
+    later.work.pop()()
+    new = course.driver.next_trial()
+    assert new is not None
+    assert new.number == 0
+    assert course.driver.next_trial() is None  # the next one is in the making
+
+
+def test_reports_go_on_while_a_suggestion_is_made_which_says_what_it_had_seen(tmp_path: Path) -> None:
+    later = Later()
+    course = Course(tmp_path, later)
+    course.driver.next_trial()
+    later.work.pop()()
+    course.driver.next_trial()
+    assert course.driver.next_trial() is None  # begun
+    assert course.report(0, 1, 0.5) == CONTINUE
+    assert course.driver.searcher.observed == {}
+    later.work.pop()()
+    assert course.driver.next_trial() is not None
+    assert course.driver.searcher.observed[0].value == 0.5
+    first, second = course.events("trial")
+    assert first["seq"] == second["seen"] < course.events("report")[0]["seq"] < second["seq"]
+
+
+def test_a_suggestion_is_made_ahead_only_if_that_is_worth_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = Later()
+    course = Course(tmp_path, later)
+    course.driver.look_ahead()
+    assert later.work == []
+    monkeypatch.setattr(course.driver.forecast, "worth", lambda seconds: True)
+    for _ in range(2):
+        course.driver.look_ahead()
+    assert len(later.work) == 1  # one, and no more
+    later.work.pop()()
+    assert course.driver.next_trial() is not None
+    course.driver.interrupt("SIGINT")
+    course.driver.look_ahead()
+    assert later.work == []
+
+
+def test_time_on_a_slot_is_what_the_forecast_learns_from(course: Course) -> None:
+    for number in range(2):
+        course.driver.next_trial()
+        course.driver.started(number)
+    course.report(0, 1, 0.5, PAUSE)
+    course.driver.ended(1, failure())
+    assert len(course.driver.forecast._sorted) == 2
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("no data"), SpaceExhaustedError("nothing is feasible")])
+def test_a_searcher_that_fails_ends_the_study_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    background = Background("searcher-test")
+    course = Course(tmp_path, background)
+    assert course.driver.next_trial(10) is not None
+
+    def fail(number: int, rng: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(course.driver.searcher, "suggest", fail)
+    assert course.driver.next_trial(10) is None
+    assert course.driver.error is error
+    assert course.driver.finished
+    course.driver.abandon_live()
+    assert course.record().trials[0].state is State.INTERRUPTED
+    background.close()
+
+
+def test_a_signal_ends_the_wait_for_a_searcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    background, let = Background("searcher-test"), threading.Event()
+    course = Course(tmp_path, background)
+    monkeypatch.setattr(course.driver.searcher, "suggest", lambda number, rng: let.wait(10) and None)
+    threading.Timer(0.05, course.driver.interrupt, ["SIGTERM"]).start()
+    assert course.driver.next_trial(math.inf) is None
+    assert course.driver.finished
+    let.set()
+    background.close()
+
+
+def test_a_space_that_ends_while_trials_run_ends_the_study_after_them(tmp_path: Path) -> None:
+    later = Later()
+    course = Course(tmp_path, later, space={"x": {"choice": [1]}})
+    for expected in (True, False):
+        course.driver.next_trial()
+        later.work.pop()()
+        assert (course.driver.next_trial() is not None) is expected
+    assert course.driver.finished
+    assert sorted(course.driver.live) == [0]

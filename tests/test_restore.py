@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from raytune_suite.journal import Journal, read
 from raytune_suite.record import Record, fold
 from raytune_suite.replay import replay
 from raytune_suite.restore import DifferenceError, StandIn, StandInController, restore, running_time
+from raytune_suite.search.suggestions import at_once
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stoppers
 from raytune_suite.study import Study
@@ -61,20 +64,49 @@ def loss(config: Event, iteration: int) -> float:
     return distance**2 + {"a": 0.0, "b": 0.1, "c": 0.2}[config["kind"]] + (1 + rough) / iteration
 
 
+class Later:
+    """A background whose work is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+
+    def __call__(self, work: Callable[[], None]) -> None:
+        self.work.append(work)
+
+    def run(self) -> None:
+        self.work.pop()()
+
+
 class Session:
-    """One driver with a controller small enough to read: as Ray Tune's, its calls come one at a time."""
+    """One driver with a controller small enough to read: as Ray Tune's, its calls come one at a time.
+
+    ``later``: suggestions are made in the background, of several slots also ahead, at moments drawn by ``rng``.
+    """
 
     def __init__(
-        self, study: Study, folder: Path, *, slots: int, fails: dict[int, int], last: float = math.inf
+        self,
+        study: Study,
+        folder: Path,
+        *,
+        slots: int,
+        fails: dict[int, int],
+        last: float = math.inf,
+        later: Later | None = None,
     ) -> None:
-        self.study, self.slots, self.fails = study, slots, fails
+        self.study, self.slots, self.fails, self.later = study, slots, fails, later
         resumed = (folder / "journal.jsonl").exists()
         self.journal = Journal.open(folder) if resumed else Journal.create(folder)
         self.log = Breaking(self.journal, last)
         self.scheduler = schedulers.build(study)
         self.controller = StandInController()
         self.driver = Driver(
-            study, self.log, search.build(study), self.scheduler, Stoppers(study), num_trials=study.num_trials
+            study,
+            self.log,
+            search.build(study),
+            self.scheduler,
+            Stoppers(study),
+            num_trials=study.num_trials,
+            launch=later or at_once,
         )
         self.running: dict[int, StandIn] = {}
         self.iterations: dict[int, int] = {}
@@ -96,6 +128,8 @@ class Session:
         try:
             while not (self.driver.finished and not self.driver.live):
                 self._fill()
+                if self._think(rng):
+                    continue
                 if not self.running:
                     break
                 self._step(rng.choice(sorted(self.running)))
@@ -104,6 +138,18 @@ class Session:
         finally:
             self.journal.close()
         return self
+
+    def _think(self, rng: random.Random) -> bool:
+        """Let the searcher come to an end, now and then, and at any rate when nothing else can go on."""
+        if self.later is None:
+            return False
+        if len(self.running) == self.slots > 1 and rng.random() < 0.2:
+            self.driver.forecast.worth = lambda seconds: True  # type: ignore[method-assign]
+            self.driver.look_ahead()
+        if self.later.work and (not self.running or rng.random() < 0.3):
+            self.later.run()
+            return True
+        return False
 
     def _fill(self) -> None:
         while len(self.running) < self.slots and (new := self.driver.next_trial()) is not None:
@@ -189,8 +235,10 @@ def random_study(rng: random.Random, folder: Path) -> tuple[Study, dict[int, int
     return study(folder, **changes), fails
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_a_sequential_study_that_is_killed_anywhere_ends_as_if_it_had_not_been(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seed", "background"), [(seed, seed >= 8) for seed in range(16)])
+def test_a_sequential_study_that_is_killed_anywhere_ends_as_if_it_had_not_been(
+    seed: int, background: bool, tmp_path: Path
+) -> None:
     rng = random.Random(seed)
     made, fails = random_study(rng, tmp_path)
     Session(made, tmp_path / "whole", slots=1, fails=fails).run(random.Random(0))
@@ -198,21 +246,25 @@ def test_a_sequential_study_that_is_killed_anywhere_ends_as_if_it_had_not_been(s
     expected = outcome(tmp_path / "whole")
     for attempt in range(4):
         folder = tmp_path / f"broken-{attempt}"
-        broken(made, folder, fails, 1, [rng.randrange(3, events)])
-        Session(made, folder, slots=1, fails=left(fails, folder)).run(random.Random(0))
+        broken(made, folder, fails, 1, [rng.randrange(3, events)], background)
+        later = Later() if background else None
+        Session(made, folder, slots=1, fails=left(fails, folder), later=later).run(random.Random(0))
         assert outcome(folder) == expected
         assert replay(folder, made).identical
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_a_parallel_study_that_is_killed_twice_loses_and_repeats_nothing(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seed", "background"), [(seed, seed >= 8) for seed in range(16)])
+def test_a_parallel_study_that_is_killed_twice_loses_and_repeats_nothing(
+    seed: int, background: bool, tmp_path: Path
+) -> None:
     rng = random.Random(100 + seed)
     made, fails = random_study(rng, tmp_path)
     slots = rng.choice([2, 3, 5])
     folder = tmp_path / "broken"
-    broken(made, folder, fails, slots, [rng.randrange(3, 60), rng.randrange(70, 110)])
+    broken(made, folder, fails, slots, [rng.randrange(3, 60), rng.randrange(70, 110)], background)
     before = fold(read(folder))
-    Session(made, folder, slots=slots, fails=left(fails, folder)).run(rng)
+    later = Later() if background else None
+    Session(made, folder, slots=slots, fails=left(fails, folder), later=later).run(rng)
     after = fold(read(folder))
     assert all(trial.state.ended for trial in after.trials.values())
     assert len(after.trials) == 12
@@ -229,13 +281,57 @@ def test_a_parallel_study_that_is_killed_twice_loses_and_repeats_nothing(seed: i
     assert derived.counts.suggestions == 12
 
 
-def broken(made: Study, folder: Path, fails: dict[int, int], slots: int, lasts: list[int]) -> None:
+def broken(
+    made: Study, folder: Path, fails: dict[int, int], slots: int, lasts: list[int], background: bool = False
+) -> None:
     """A study whose driver is killed after each of the events ``lasts``, and resumed in between."""
     for last in lasts:
         try:
-            Session(made, folder, slots=slots, fails=left(fails, folder), last=last).run(random.Random(last))
+            later = Later() if background else None
+            session = Session(made, folder, slots=slots, fails=left(fails, folder), last=last, later=later)
+            session.run(random.Random(last))
         except Killed:
             continue
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_was_suggested_while_trials_trained_is_derived_again(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(200 + seed)
+    named = {"name": "bayesian", "initial_points": 3} if seed % 2 else {"name": "random", "sampling": "sobol"}
+    made = study(tmp_path, search=named, scheduler=rng.choice(SCHEDULERS), seed=seed)
+    Session(made, tmp_path / "course", slots=rng.choice([2, 4]), fails={}, later=Later()).run(rng)
+    trials = [event for event in read(tmp_path / "course") if event["event"] == "trial"]
+    assert any(event["seen"] < event["seq"] - 1 for event in trials)  # something happened while it was made
+    assert all(one["seq"] <= other["seen"] for one, other in itertools.pairwise(trials))
+    derived = replay(tmp_path / "course", made)
+    assert derived.identical, derived.lines()
+    assert derived.counts.suggestions == 12
+
+
+def test_a_suggestion_that_claims_to_have_seen_something_else_is_found_by_replay(tmp_path: Path) -> None:
+    made = study(tmp_path, search={"name": "bayesian", "initial_points": 3}, seed=5)
+    folder = tmp_path / "course"
+    Session(made, folder, slots=3, fails={}, later=Later()).run(random.Random(5))
+    events = list(read(folder))
+    model = [e for e in events if e["event"] == "trial" and e["origin"] == "model"]
+    event = next(e for e in model if any(r["event"] == "report" for r in events[e["seen"] : e["seq"]]))
+    event["seen"] = event["seq"] - 1
+    (folder / "journal.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    assert replay(folder, made).lines()[0].startswith(f"different: event {event['seq']} ")
+
+
+def test_a_journal_whose_resumed_driver_wrote_too_little_into_seen_is_derived_again(tmp_path: Path) -> None:
+    made = study(tmp_path, search={"name": "bayesian", "initial_points": 3}, seed=5)
+    Session(made, tmp_path / "whole", slots=1, fails={}).run(random.Random(0))
+    last = [event["seq"] for event in read(tmp_path / "whole") if event["event"] == "end"][6]
+    folder = tmp_path / "course"
+    broken(made, folder, {}, 1, [last])
+    Session(made, folder, slots=1, fails={}).run(random.Random(0))
+    events = list(read(folder))
+    assert [event["event"] for event in events[last : last + 2]] == ["session", "trial"]
+    events[last + 1]["seen"] = 0
+    (folder / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    assert replay(folder, made).identical
 
 
 def left(fails: dict[int, int], folder: Path) -> dict[int, int]:

@@ -1,0 +1,65 @@
+"""What Tune's controller is made to do while a slot waits for its suggestion."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.utils.object_cache import _ObjectCache
+
+from raytune_suite.controller import LOOK_S, Waiting
+
+
+class Manager:
+    """Notes for how long it is to wait."""
+
+    def __init__(self) -> None:
+        self.waited: list[float | None] = []
+
+    def next(self, timeout: float | None = None) -> bool:
+        self.waited.append(timeout)
+        return False
+
+
+def controller() -> Any:
+    return SimpleNamespace(_actor_manager=Manager(), _actor_cache=_ObjectCache(may_keep_one=True))
+
+
+def test_the_workers_of_slots_that_wait_are_kept_and_no_others() -> None:
+    made, waiting = controller(), Waiting()
+    waiting.attach(SimpleNamespace(_tune_controller=made))
+    waiting.on(["cpu", "cpu", "gpu"])
+    waiting.on(["cpu", "gpu"])  # one of them has ended
+    assert [made._actor_cache.cache_object("cpu", worker) for worker in ("a", "b")] == [True, False]
+    assert made._actor_cache.cache_object("gpu", "c")
+    assert list(made._actor_cache.flush_cached_objects()) == []
+    waiting.off()
+    assert made._actor_cache.total_max_objects == 0
+    assert len(list(made._actor_cache.flush_cached_objects())) == 1  # Tune keeps one, as it does by itself
+
+
+def test_the_controller_looks_often_only_while_a_slot_waits() -> None:
+    made, waiting = controller(), Waiting()
+    waiting.attach(made)
+    waiting.attach(controller())  # the first counts
+    made._actor_manager.next(timeout=0.1)
+    waiting.on([])
+    for timeout in (0.1, 0.001, None):
+        made._actor_manager.next(timeout=timeout)
+    waiting.off()
+    made._actor_manager.next(timeout=0.1)
+    assert made._actor_manager.waited == [0.1, LOOK_S, 0.001, None, 0.1]
+
+
+def test_a_controller_without_these_attributes_is_left_alone() -> None:
+    waiting = Waiting()
+    waiting.on(["cpu"])  # before there is one
+    waiting.attach(SimpleNamespace())
+    waiting.on(["cpu"])
+    waiting.off()
+
+
+def test_this_version_of_ray_has_what_is_used() -> None:
+    source = TuneController.__init__.__code__.co_names
+    assert {"_actor_cache", "_actor_manager"} <= set(source)
