@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_suite import journal
-from raytune_suite.errors import JournalError, Problem, StudyError
+from raytune_suite.errors import ExperimentError, JournalError, Problem, StudyError
 from raytune_suite.nearest import nearest
 from raytune_suite.record import Event, Record, TrialRecord, fold
 from raytune_suite.search.core import Earlier, Observation, Point, Searcher
@@ -73,15 +73,21 @@ def take(study: Study) -> tuple[Source, ...]:
 
 
 def recorded(events: Iterable[Event], space: Space) -> tuple[Source, ...]:
-    """Return what an experiment took when it started, from its own journal; it stands before the first session."""
+    """Return what an experiment took when it started, from its own journal; it stands before the first session.
+
+    Raises:
+        ExperimentError: it does not fit ``space``: one of the two was changed by hand.
+    """
     sources = []
     for event in events:
         if event["event"] == "session":
             break
         if event["event"] == "earlier":
-            found = tuple(_observation(row, space) for row in event["observations"])
-            earlier, said = Earlier(event["name"], found), tuple(event["said"])
-            sources.append(Source(event["source"], earlier, event["metric"], event["mode"], said))
+            try:
+                sources.append(_recorded(event, space))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                text = f"event {event['seq']} of the journal, earlier, does not fit the study's space: {error}"
+                raise ExperimentError(f"{text}. One of the two was changed; restore it.") from error
     return tuple(sources)
 
 
@@ -236,6 +242,12 @@ def _remarks(record: Record, study: Study, account: _Account, live: bool) -> Ite
         yield f"not tuned here: {', '.join(left)}"
     if live:
         yield "still running"
+
+
+def _recorded(event: Event, space: Space) -> Source:
+    found = tuple(_observation(row, space) for row in event["observations"])
+    earlier, said = Earlier(event["name"], found), tuple(event["said"])
+    return Source(event["source"], earlier, event["metric"], event["mode"], said)
 
 
 def _observation(row: Mapping[str, Any], space: Space) -> Observation:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from raytune_suite import search, warmstart
-from raytune_suite.errors import StudyError
+from raytune_suite.errors import ExperimentError, StudyError
 from raytune_suite.journal import Journal, read
 from raytune_suite.replay import replay
 from raytune_suite.search import Earlier, Observation
@@ -385,6 +385,13 @@ def test_a_replay_rests_on_what_the_journal_says_was_taken(tmp_path: Path) -> No
     assert text.count('"value":0.1,') == 1
     (folder / "journal.jsonl").write_text(text.replace('"value":0.1,', '"value":0.9,'))
     assert not replay(folder, study).identical
+
+
+def test_a_space_changed_by_hand_is_named(tmp_path: Path) -> None:
+    study, folder = followed(tmp_path)
+    narrow = {**SPACE, "width": {"qrandint": [16, 48, 16]}}
+    with pytest.raises(ExperimentError, match=r"event 2 of the journal, earlier, does not fit .* between 16 and 48"):
+        replay(folder, a_study(tmp_path, search=study.search, space=narrow))
 
 
 def test_an_experiment_that_took_nothing_has_nothing_on_record(tmp_path: Path) -> None:
