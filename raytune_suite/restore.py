@@ -197,9 +197,10 @@ class Past:
         unfinished = {number: live for number, (state, live) in self._ended.items() if state in RESUMABLE}
         for number, live in unfinished.items():
             live.ending = None
-            state, _ = self._ended.pop(number)
+            (state, _), standin = self._ended.pop(number), self._controller.trials[number]
+            standin.status = "PENDING"
             if self._feeds and state is State.PREEMPTED:  # to the scheduler it was gone
-                self.driver.scheduler.ray.on_trial_add(self._controller, self._controller.trials[number])
+                self.driver.scheduler.ray.on_trial_add(self._controller, standin)
         self.driver.reopen(unfinished)
 
     def _on_trial(self, event: Event) -> None:
