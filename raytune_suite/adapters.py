@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.tune import Callback, PlacementGroupFactory
+from ray.tune import PlacementGroupFactory
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.search_algorithm import SearchAlgorithm
 from ray.tune.stopper import Stopper
@@ -147,7 +148,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
 
     def _wait(self) -> None:
         if self.driver.suggestions.open and not self.driver.finished:
-            self._waiting.on(trial.placement_group_factory for trial in self._live.values())
+            self._waiting.on(list(self._live.values()))
         else:
             self._waiting.off()
 
@@ -309,11 +310,21 @@ def _kill(actors: list[Any]) -> None:
         ray.kill(actor)
 
 
-class StartCallback(Callback):  # type: ignore[misc]
-    """Tells the driver when a trial gets its worker."""
+class StartCallback(TrialProgressCallback):  # type: ignore[misc]
+    """Tells the driver when a trial gets its worker, in the place of a callback of Tune's that prints.
+
+    However quiet Tune is asked to be, that one tells of a trial that ends without having reported to it.
+    """
 
     def __init__(self, driver: Driver) -> None:
+        super().__init__()
         self._driver = driver
+
+    def log_result(self, trial: SuiteTrial, result: dict[str, Any], error: bool = False) -> None:
+        """Print nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: SuiteTrial, **info: Any) -> None:
+        """Print nothing."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: SuiteTrial, **info: Any) -> None:
         """See ``Callback``."""
