@@ -1,14 +1,15 @@
 """What Tune's controller does while a slot waits for its suggestion: keep the slot's worker, and look often.
 
-By itself it keeps one idle worker and ends the others, each of which costs seconds to start, and it looks every 0.1 s
-whether a trial has come. Both are changed in attributes private to Ray. Where a version lacks them nothing breaks;
-workers are then started anew, and a suggestion may wait for 0.1 s.
+By itself it keeps one idle worker and ends the others; it gives an idle worker to a trial whose own is still starting,
+and ends that one; and it looks every 0.1 s whether a trial has come. A worker costs seconds to start. All three are
+changed in attributes private to Ray. Where a version lacks them nothing breaks: workers are then started anew, and a
+suggestion may wait for 0.1 s.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 LOOK_S = 0.02
@@ -21,6 +22,7 @@ class Waiting:
     def __init__(self) -> None:
         self._controller: Any = None
         self._kept: Counter[Hashable] = Counter()
+        self._spared: list[Any] = []
         self._is_on = False
 
     def attach(self, controller: Any) -> None:
@@ -38,15 +40,17 @@ class Waiting:
 
         manager.next = look_often
 
-    def on(self, requests: Iterable[Hashable]) -> None:
-        """A slot waits from now on. ``requests``: what the workers were asked for that may become free meanwhile."""
+    def on(self, trials: Sequence[Any]) -> None:
+        """A slot waits from now on. ``trials``: those that have not ended, whose workers may become free meanwhile."""
         self._is_on = True
-        self._keep(Counter(requests))
+        self._keep(Counter(trial.placement_group_factory for trial in trials))
+        self._spare([trial for trial in trials if trial.status == trial.PENDING])
 
     def off(self) -> None:
         """No slot waits any more."""
         self._is_on = False
         self._keep(Counter())
+        self._spare([])
 
     def _keep(self, wanted: Counter[Hashable]) -> None:
         cache = getattr(self._controller, "_actor_cache", None)
@@ -55,3 +59,15 @@ class Waiting:
         for request in wanted | self._kept:
             cache.increase_max(request, wanted[request] - self._kept[request])
         self._kept = wanted
+
+    def _spare(self, starting: list[Any]) -> None:
+        """Let ``starting`` trials wait for their own workers, and no others."""
+        takers = getattr(self._controller, "_resources_to_pending_trials", None)
+        if takers is None:
+            return
+        for trial in self._spared:
+            if trial.status == trial.PENDING:
+                takers[trial.placement_group_factory].add(trial)
+        for trial in starting:
+            takers[trial.placement_group_factory].discard(trial)
+        self._spared = starting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,21 +23,45 @@ class Manager:
         return False
 
 
+class Waiter:
+    """As much of a trial as matters here."""
+
+    PENDING = "PENDING"
+
+    def __init__(self, request: str, status: str = "RUNNING") -> None:
+        self.placement_group_factory, self.status = request, status
+
+
 def controller() -> Any:
-    return SimpleNamespace(_actor_manager=Manager(), _actor_cache=_ObjectCache(may_keep_one=True))
+    cache = _ObjectCache(may_keep_one=True)
+    return SimpleNamespace(_actor_manager=Manager(), _actor_cache=cache, _resources_to_pending_trials=defaultdict(set))
 
 
 def test_the_workers_of_slots_that_wait_are_kept_and_no_others() -> None:
     made, waiting = controller(), Waiting()
     waiting.attach(SimpleNamespace(_tune_controller=made))
-    waiting.on(["cpu", "cpu", "gpu"])
-    waiting.on(["cpu", "gpu"])  # one of them has ended
+    trials = [Waiter("cpu"), Waiter("cpu"), Waiter("gpu")]
+    waiting.on(trials)
+    waiting.on(trials[1:])  # one of them has ended
     assert [made._actor_cache.cache_object("cpu", worker) for worker in ("a", "b")] == [True, False]
     assert made._actor_cache.cache_object("gpu", "c")
     assert list(made._actor_cache.flush_cached_objects()) == []
     waiting.off()
     assert made._actor_cache.total_max_objects == 0
     assert len(list(made._actor_cache.flush_cached_objects())) == 1  # Tune keeps one, as it does by itself
+
+
+def test_a_trial_whose_own_worker_is_starting_takes_no_other_meanwhile() -> None:
+    made, waiting = controller(), Waiting()
+    takers = made._resources_to_pending_trials
+    trials = [Waiter("cpu", "PENDING"), Waiter("cpu", "PENDING"), Waiter("cpu")]
+    takers["cpu"].update(trials[:2])
+    waiting.attach(made)
+    waiting.on(trials)
+    assert takers["cpu"] == set()
+    trials[0].status = "RUNNING"
+    waiting.off()
+    assert takers["cpu"] == {trials[1]}
 
 
 def test_the_controller_looks_often_only_while_a_slot_waits() -> None:
@@ -54,12 +79,12 @@ def test_the_controller_looks_often_only_while_a_slot_waits() -> None:
 
 def test_a_controller_without_these_attributes_is_left_alone() -> None:
     waiting = Waiting()
-    waiting.on(["cpu"])  # before there is one
+    waiting.on([Waiter("cpu")])  # before there is one
     waiting.attach(SimpleNamespace())
-    waiting.on(["cpu"])
+    waiting.on([Waiter("cpu", "PENDING")])
     waiting.off()
 
 
 def test_this_version_of_ray_has_what_is_used() -> None:
     source = TuneController.__init__.__code__.co_names
-    assert {"_actor_cache", "_actor_manager"} <= set(source)
+    assert {"_actor_cache", "_actor_manager", "_resources_to_pending_trials"} <= set(source)
