@@ -1,0 +1,30 @@
+"""The interpreters peers run in: ours if they fit beside the suite, else a virtual environment of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+REQUIREMENTS = {
+    "smac": ["smac>=2.4,<3"],
+    "hebo": ["torch>=2.6", "HEBO>=0.3.6"],
+    "ax": ["torch>=2.6", "ax-platform>=1.0"],
+}
+"""What pip installs into each environment; Optuna needs none, it is a dependency of the suite."""
+
+
+def interpreter(name: str, folder: Path) -> Path:
+    """The Python of environment ``name`` under ``folder``, made first if it is missing.
+
+    Raises:
+        subprocess.CalledProcessError: the environment cannot be made or pip fails.
+    """
+    if name not in REQUIREMENTS:
+        return Path(sys.executable)
+    python = folder / name / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
+        for requirement in REQUIREMENTS[name]:
+            subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
+    return python
