@@ -1,14 +1,17 @@
-"""Whole learning curves of random configurations of a study: what benchmarks/early_stopping.py replays.
+"""Record whole learning curves of every configuration of a grid: what benchmarks/early_stopping.py looks up.
 
-    python benchmarks/record_curves.py studies/digits.yaml CURVES.jsonl [--configs 120] [--seconds 240]
+    python -m benchmarks.record_curves tabular FOLDER
+    python -m benchmarks.record_curves tabular FOLDER --pack benchmarks/curves/data
 
-Trains in this process, one configuration after the other, without Ray. A line per configuration: its point and, by
-iteration from 1, the metric and the seconds. Started again on the same file, it goes on.
+Trains in this process on one thread, one configuration after the other in a shuffled order, and writes a line per
+configuration to FOLDER/TASK.jsonl: its number in the grid, its point and, by iteration from 1, the metric (null:
+not finite) and the CPU seconds. Started again, it goes on. ``--pack`` writes a complete recording, compressed.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import math
 import time
@@ -16,46 +19,71 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from raytune_suite.resolve import resolve
-from raytune_suite.seeds import trial_seed
-from raytune_suite.study import Study
-from raytune_suite.trainable import Context
+from benchmarks.curves.tasks import TASKS, Task, Trainer
+from raytune_suite.space import Space
 
 
-def train(study: Study, cls: Any, point: dict[str, Any], seed: int) -> tuple[list[float], list[float]]:
-    """Values (inf where there is none) and seconds of the iterations of one configuration."""
-    context = Context.standalone(seed=seed, max_iterations=study.max_iterations, metric=study.metric, mode=study.mode)
-    trainable = cls(study.search_space.config(point), context)
-    values, seconds = [], []
-    for _ in range(study.max_iterations):
-        started = time.perf_counter()
-        value = float(trainable.step()[study.metric])
-        seconds.append(round(time.perf_counter() - started, 4))
-        values.append(value if math.isfinite(value) else math.inf)
-    trainable.close()
-    return values, seconds
+def record(task: Task, path: Path, minutes: float) -> None:
+    """Train what is not recorded yet, for so many minutes of CPU time at most."""
+    points = list(Space.parse(task.space).enumerate())
+    done = {line["number"] for line in _lines(path)} if path.exists() else set()
+    trainer = Trainer(task)
+    order = np.random.default_rng(0).permutation(len(points))
+    with path.open("a") as file:
+        for count, number in enumerate(int(n) for n in order if n not in done):
+            if time.process_time() > 60 * minutes:
+                break
+            values, seconds = trainer.train(points[number], number)
+            file.write(json.dumps(_line(number, points[number], values, seconds)) + "\n")
+            file.flush()
+            if count % 20 == 0:
+                done_now = f"{len(done) + count + 1} of {len(points)}"
+                print(f"{task.name}: {done_now}, {time.process_time():.0f} CPU seconds", flush=True)
+
+
+def _line(number: int, point: dict[str, Any], values: list[float], seconds: list[float]) -> dict[str, Any]:
+    rounded = [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]
+    return {"number": number, "point": point, "values": rounded, "seconds": [float(f"{s:.3g}") for s in seconds]}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def pack(task: Task, path: Path, folder: Path) -> None:
+    """Write a complete recording, sorted and compressed; its first line says what it is."""
+    size = sum(1 for _ in Space.parse(task.space).enumerate())
+    lines = sorted(_lines(path), key=lambda line: int(line["number"]))
+    if [line["number"] for line in lines] != list(range(size)):
+        raise SystemExit(f"{path} holds {len(lines)} of {size} configurations: let the recording end first")
+    head = {
+        "task": task.name,
+        "space": task.space,
+        "trainable": task.trainable or task.study.trainable,
+        "torch": torch.__version__,
+    }
+    text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in [head, *lines])
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{task.name}.jsonl.gz").open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
+        file.write(text.encode())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
-    parser.add_argument("curves", type=Path)
-    parser.add_argument("--configs", type=int, default=120)
-    parser.add_argument("--seconds", type=float, default=240, help="begin no configuration after this long")
+    parser.add_argument("task", choices=sorted(TASKS))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of CPU time, then stop")
+    parser.add_argument("--pack", type=Path, metavar="DATA", help="compress the recording into this folder instead")
     args = parser.parse_args()
-    study = Study.load(args.study)
-    cls = resolve(study.trainable, study.project)
-    done = len(args.curves.read_text().splitlines()) if args.curves.exists() else 0
-    until = time.monotonic() + args.seconds
-    with args.curves.open("a") as file:
-        for number in range(done, args.configs):
-            if time.monotonic() > until:
-                break
-            point = study.search_space.sample(np.random.default_rng([77, number]))
-            values, seconds = train(study, cls, point, trial_seed(77, number))
-            file.write(json.dumps({"point": point, "values": values, "seconds": seconds}) + "\n")
-            file.flush()
+    torch.set_num_threads(1)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    path = args.folder / f"{args.task}.jsonl"
+    if args.pack:
+        pack(TASKS[args.task], path, args.pack)
+    else:
+        record(TASKS[args.task], path, args.minutes)
 
 
 if __name__ == "__main__":
