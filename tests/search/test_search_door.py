@@ -1,5 +1,7 @@
 """Finding a searcher by its name."""
 
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,12 @@ from raytune_suite import search
 from raytune_suite.errors import StudyError
 from raytune_suite.search.bayesian import BayesianSearcher
 from raytune_suite.search.grid import GridSearcher
+from raytune_suite.search.hyperopt import HyperoptSearcher
+from raytune_suite.search.optuna import OptunaCmaEsSearcher, OptunaGPSearcher, OptunaTPESearcher
 from raytune_suite.search.random import RandomSearcher
 from raytune_suite.study import Study
+
+OURS = ["bayesian", "grid", "hyperopt", "optuna:cmaes", "optuna:gp", "optuna:tpe", "random"]
 
 MINE = """
 from raytune_suite.search import Searcher, SearchOptions
@@ -55,7 +61,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("bayesian", BayesianSearcher), ("grid", GridSearcher), ("random", RandomSearcher)]
+    ("name", "kind"),
+    [
+        ("bayesian", BayesianSearcher),
+        ("grid", GridSearcher),
+        ("hyperopt", HyperoptSearcher),
+        ("optuna:cmaes", OptunaCmaEsSearcher),
+        ("optuna:gp", OptunaGPSearcher),
+        ("optuna:tpe", OptunaTPESearcher),
+        ("random", RandomSearcher),
+    ],
 )
 def test_ours_are_found_by_name_and_get_the_study_s_settings(name: str, kind: type) -> None:
     built = search.build(study(search=name, default={"x": 0.25}, points_to_evaluate=[{"x": 0.75}]))
@@ -70,6 +85,21 @@ def test_ours_are_found_by_name_and_get_the_study_s_settings(name: str, kind: ty
 def test_a_misspelt_name_gets_a_correction() -> None:
     with pytest.raises(StudyError, match=r"search\.name.*got 'bayesan'.*Did you mean bayesian"):
         search.build(study(search="bayesan"))
+
+
+def test_a_misspelt_name_of_a_family_is_not_taken_for_a_module() -> None:
+    with pytest.raises(StudyError, match=r"no searcher has this name, got 'optuna:tp'\. Did you mean optuna:tpe\?"):
+        search.build(study(search="optuna:tp"))
+    with pytest.raises(StudyError, match="no searcher has this name, got 'optuna:evolution'"):
+        search.build(study(search="optuna:evolution"))
+
+
+def test_a_module_of_the_project_may_be_called_like_a_searcher(project: Path) -> None:
+    (project / "grid.py").write_text(MINE)
+    built = search.build(study(project, search="grid:Middle"))
+    suggestion = built.ask(0)
+    assert suggestion is not None
+    assert suggestion.origin == "middle"
 
 
 def test_wrong_options_are_problems_of_the_check() -> None:
@@ -108,7 +138,7 @@ def test_an_installed_package_registers_a_searcher_by_an_entry_point(
 ) -> None:
     entry = EntryPoint("middle", "my_searchers:Middle", search.GROUP)
     monkeypatch.setattr(search, "entry_points", lambda group: [entry] if group == search.GROUP else [])
-    assert search.names() == ["bayesian", "grid", "middle", "random"]
+    assert search.names() == sorted([*OURS, "middle"])
     suggestion = search.build(study(search="middle")).ask(0)
     assert suggestion is not None
     assert suggestion.point == {"x": 0.5}
@@ -118,3 +148,20 @@ def test_it_is_known_which_searchers_learn() -> None:
     assert search.learns("bayesian")
     assert not search.learns("random")
     assert not search.learns("grid")
+    assert all(search.learns(name) for name in OURS if name not in ("grid", "random"))
+
+
+def test_to_know_and_check_a_searcher_its_library_is_not_imported() -> None:
+    program = """
+import sys
+from raytune_suite import search
+from raytune_suite.study import Study
+for name in search.names():
+    search.learns(name)
+    study = Study.from_dict(dict(trainable="mine:Net", metric="loss", num_trials=4, max_iterations=9,
+                                 space={"x": {"uniform": [0.0, 1.0], "points": 3}}, search=name, name="door"))
+    assert search.check(study) == []
+heavy = {"optuna", "hyperopt", "cmaes", "torch", "scipy", "ray", "bayes_opt"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
