@@ -8,10 +8,12 @@ from pathlib import Path
 
 REQUIREMENTS = {
     "smac": ["smac>=2.4,<3"],
-    "hebo": ["torch>=2.6", "HEBO>=0.3.6"],
     "ax": ["torch>=2.6", "ax-platform>=1.0"],
 }
-"""What pip installs into each environment; Optuna needs none, it is a dependency of the suite."""
+"""What pip installs into each environment; Optuna needs none, it is a dependency of the suite.
+
+HEBO 0.3.6, its latest, is not here: it pins pymoo 0.6.0 and numpy below 1.25, for which Python 3.11 has no wheels.
+"""
 
 
 def interpreter(name: str, folder: Path) -> Path:

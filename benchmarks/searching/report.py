@@ -122,7 +122,7 @@ def by_task(scores: Scores) -> Iterator[str]:
 
 def along(entries: Sequence[Entry], references: Mapping[str, Any], mode: Mode) -> Iterator[str]:
     """Mean scores along the run, each against random search of the same length."""
-    points = range(20, mode.evaluations + 1, 20)
+    points = [*range(20, mode.evaluations, 20), mode.evaluations]
     rows: dict[str, list[str]] = {}
     for after in points:
         scores = collect(entries, references, mode.name, mode.evaluations, after)

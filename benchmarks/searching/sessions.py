@@ -164,7 +164,6 @@ SEARCHERS = {
     "tpe": Entry("Optuna TPE (its defaults)", _peer("optuna", "with_optuna.py", "tpe")),
     "gp": Entry("Optuna GPSampler", _peer("optuna", "with_optuna.py", "gp")),
     "smac": Entry("SMAC3 (HPO facade)", _peer("smac", "with_smac.py")),
-    "hebo": Entry("HEBO", _peer("hebo", "with_hebo.py")),
     "ax": Entry("Ax", _peer("ax", "with_ax.py")),
     "random": Entry("random", _local(RandomSearcher)),
     "sobol": Entry("scrambled Sobol", _local(RandomSearcher, sampling="sobol")),
