@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 WORTH = 0.05
 """Less of a trial's time than this is not worth a suggestion that knows one result less."""
+_NEXT_LOOK_S = 0.1
+"""The driver asks again after this time at the latest."""
 _REMEMBERED = 50
 _FEWEST = 3
 
@@ -56,7 +58,7 @@ class Forecast:
         """Whether a suggestion that takes so many seconds is to be begun now, with no slot free."""
         if len(self._sorted) < _FEWEST or seconds < WORTH * self._sorted[len(self._sorted) // 2]:
             return False
-        return self.remaining_s() < seconds
+        return self.remaining_s() < seconds + _NEXT_LOOK_S
 
     def _remaining(self, age: float) -> float:
         older = bisect_right(self._sorted, age)

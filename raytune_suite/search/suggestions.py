@@ -34,7 +34,7 @@ _SWITCH_S = 5e-4
 """The interpreter changes threads this often during a computation; at its usual 5 ms each wait of the driver's loop
 would cost that much more."""
 _REMEMBERED = 9
-_PATIENCE_S = 2.0
+_PATIENCE_S = 1.5
 
 
 def at_once(work: Work) -> None:
