@@ -26,7 +26,10 @@ def interpreter(name: str, folder: Path) -> Path:
         return Path(sys.executable)
     python = folder / name / "bin" / "python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
+        # under another name until it is whole: a failed or stopped installation is begun again
+        unfinished = folder / f".{name}"
+        subprocess.run([sys.executable, "-m", "venv", "--clear", unfinished], check=True)
         for requirement in REQUIREMENTS[name]:
-            subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
+            subprocess.run([unfinished / "bin/python", "-m", "pip", "install", "--quiet", requirement], check=True)
+        unfinished.rename(folder / name)
     return python
