@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_resume import project, run_and_kill
+from test_resume import run_and_kill
 
 from raytune_suite import Study, resume, run
 from raytune_suite.opening import study_of
@@ -96,7 +97,9 @@ def test_a_trial_that_fails_after_its_promotion_is_tried_again_or_leaves_its_slo
 
 
 def test_a_killed_driver_takes_paused_trials_up_where_they_waited(tmp_path: Path) -> None:
-    project(tmp_path, "killed", trials=12, scheduler="{name: asha, rule: promotion, reduction_factor: 3}")
+    shutil.copy(TOYS / "toys.py", tmp_path)
+    made = study(tmp_path, name="killed", num_trials=12, space={"x": {"uniform": [0, 1]}, "sleep": 0.2})
+    (tmp_path / "study.yaml").write_text(made.dump())
     before = run_and_kill(tmp_path, "killed", 12).trials
     waiting = {number for number, trial in before.items() if trial.state is State.PAUSED}
     assert waiting
