@@ -1,4 +1,4 @@
-"""What the model makes of its data: outputs warped, expected improvement, the search for its maximum.
+"""Where to go next: expected improvement, what else counts, and the search for the best of it.
 
 Everything here minimises. Units and features are those of :mod:`raytune_suite.search.encoding`.
 """
@@ -11,48 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import erfcx, log_ndtr, ndtri
+from scipy.special import erfcx, log_ndtr
 
+from raytune_suite.search.belief import Belief
 from raytune_suite.search.encoding import Encoder
 from raytune_suite.search.gp import Posterior, Prior, fit
+from raytune_suite.search.transfer import Transfer
 
 Array = npt.NDArray[np.float64]
 
 _LABELS = Prior(noise=(math.log(0.02), 1.0))
 _LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
-
-
-def warp(losses: Array) -> Array:
-    """Losses with the worse half replaced by normal scores of its ranks, centred and scaled.
-
-    A diverged 1e9 then weighs no more than the rank it has, while the good half keeps its shape (as in the
-    Vizier GP bandit, Song et al., 2024). The result has mean 0 and standard deviation 1 (0 if all are equal).
-    """
-    with np.errstate(over="ignore"):
-        shifted = losses - np.median(losses)
-    good = shifted <= 0.0
-    reach = float(-shifted.min())
-    if not math.isfinite(reach):
-        return scores(losses)
-    warped = shifted / reach if reach > 0.0 else np.zeros_like(shifted)
-    scale = math.sqrt(float(np.mean(warped[good] ** 2))) or 1.0
-    if not good.all():
-        worse = losses[~good]
-        ranks = np.searchsorted(np.unique(worse), worse) + 1.0
-        warped[~good] = scale * ndtri(0.5 + 0.5 * ranks / (ranks.max() + 1.0))
-    return _standard(warped)
-
-
-def scores(losses: Array) -> Array:
-    """Losses as normal scores of their ranks: nothing is left but their order. Scaled as by :func:`warp`."""
-    ranks = np.searchsorted(np.unique(losses), losses) + 0.5
-    return _standard(ndtri(ranks / (ranks.max() + 0.5)))
-
-
-def _standard(values: Array) -> Array:
-    spread = float(values.std())
-    centred: Array = values - values.mean()
-    return centred / spread if spread > 1e-12 else 0.0 * centred
 
 
 def log_improvement(mean: Array, deviation: Array, best: float) -> Array:
@@ -78,31 +47,63 @@ def _log_h(z: Array) -> Array:
 
 @dataclass(frozen=True)
 class Goal:
-    """The acquisition function: log expected improvement plus the log probability that a trial succeeds.
+    """The acquisition function of one suggestion; higher is better.
 
-    ``objective`` has data and pending points in it, ``best`` is the lowest posterior mean, ``success`` the
-    model of what fails (None: nothing ever failed).
+    Attributes:
+        encoder: of the space.
+        objective: the model with data and pending points in it.
+        best: what a point must fall below: the lowest posterior mean, less what counts as an improvement at all.
+        success: the model of what fails; None if nothing ever failed.
+        belief: the user's belief and its power, if there is one.
+        transfer: the prior mean from other experiments and their weights, if there are any.
+        cost: the model of the log of the seconds an iteration takes, if that counts.
+        greedy: every point will be tried, so only the order counts: the best predictions first.
     """
 
+    encoder: Encoder
     objective: Posterior
     best: float
-    success: Success | None
+    success: Success | None = None
+    belief: tuple[Belief, float] | None = None
+    transfer: tuple[Transfer, Array] | None = None
+    cost: Posterior | None = None
+    greedy: bool = False
 
-    def __call__(self, features: Array) -> Array:
-        """Values at rows of features, shape (m,); higher is better."""
+    def __call__(self, units: Array) -> Array:
+        """Values at rows of snapped units, shape (m,)."""
+        features = self.encoder.features(units)
+        mean, deviation = self.predict(features)
+        value = -mean if self.greedy else log_improvement(mean, deviation, self.best)
+        if self.success is not None:
+            value = value + self.success.log_probability(features)
+        if self.belief is not None:
+            value = value + self.belief[1] * self.belief[0].log_density(units)
+        if self.cost is not None:
+            value = value - self.cost.mean(features)
+        return value
+
+    def predict(self, features: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the objective at rows of features, each (m,)."""
         mean, deviation = self.objective.predict(features)
-        value = log_improvement(mean, deviation, self.best)
-        return value if self.success is None else value + self.success.log_probability(features)
+        return (mean if self.transfer is None else mean + self.transfer[0].mean(features, self.transfer[1])), deviation
 
-    def slope(self, row: Array) -> tuple[float, Array]:
-        """Value and gradient of the expected improvement's part at one row of features."""
-        mean, deviation, d_mean, d_deviation = self.objective.slope(row)
+    def slopes(self, units: Array) -> tuple[Array, Array]:
+        """Values (m,) and gradients (m, parameters) of the expected improvement (per cost) at rows of units."""
+        features = self.encoder.features(units)
+        mean, deviation, d_mean, d_deviation = self.objective.slopes(features)
+        if self.transfer is not None:
+            shift, d_shift = self.transfer[0].slopes(features, self.transfer[1])
+            mean, d_mean = mean + shift, d_mean + d_shift
         z = (self.best - mean) / deviation
-        log_h = float(_log_h(np.array([z]))[0])
-        lower = math.exp(float(log_ndtr(z)) - log_h)
-        density = math.exp(-0.5 * z * z - _LOG_ROOT_2PI - log_h)
-        gradient = (density * d_deviation - lower * d_mean) / deviation
-        return math.log(deviation) + log_h, gradient
+        log_h = _log_h(z)
+        lower = np.exp(log_ndtr(z) - log_h)
+        density = np.exp(-0.5 * z * z - _LOG_ROOT_2PI - log_h)
+        value = np.log(deviation) + log_h
+        gradient = (density[:, None] * d_deviation - lower[:, None] * d_mean) / deviation[:, None]
+        if self.cost is not None:
+            cost, _, d_cost, _ = self.cost.slopes(features)
+            value, gradient = value - cost, gradient - d_cost
+        return value, self.encoder.pull(units, gradient)
 
 
 class Success:
@@ -155,29 +156,37 @@ def _reflect(units: Array) -> Array:
     return np.where(folded > 1.0, 2.0 - folded, folded)
 
 
-def polish(goal: Goal, encoder: Encoder, start: Array, iterations: int = 25) -> Array:
-    """One row of snapped units climbed along the gradient in its continuous, active parameters."""
-    free = encoder.continuous[~np.isnan(start[encoder.continuous])]
-    if not len(free):
-        return start
-    features = encoder.features(start[None, :])[0]
-    places = encoder.feature_of[free]
+def polish(goal: Goal, starts: Array, iterations: int = 30) -> Array:
+    """Rows of snapped units climbed along the gradient in their continuous, active parameters, all at once."""
+    free = goal.encoder.moves & ~np.isnan(starts)
+    if not free.any():
+        return starts
+    rows = starts.copy()
 
     def negative(x: Array) -> tuple[float, Array]:
-        row = features.copy()
-        row[places] = x
-        value, gradient = goal.slope(row)
-        return -value, -gradient[places]
+        rows[free] = x
+        values, gradients = goal.slopes(rows)
+        return -float(values.sum()), -gradients[free]
 
     found = minimize(
         negative,
-        start[free],
+        starts[free],
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, 1.0)] * len(free),
+        bounds=[(0.0, 1.0)] * int(free.sum()),
         options={"maxiter": iterations},
     )
-    moved = start.copy()
+    moved = starts.copy()
     moved[free] = found.x
-    snapped: Array = encoder.snap(moved[None, :])[0]
-    return snapped
+    return goal.encoder.snap(moved)
+
+
+def neighbours(encoder: Encoder, rows: Array) -> Array:
+    """All rows that differ from one of ``rows`` in one listed parameter; unsnapped."""
+    parts = []
+    for index, levels in encoder.listed():
+        for row in rows:
+            copies = np.tile(row, (len(levels), 1))
+            copies[:, index] = levels
+            parts.append(copies)
+    return np.vstack(parts) if parts else rows[:0]

@@ -2,25 +2,27 @@
 
 Hosted on bayesian-optimization (:mod:`raytune_suite.search.hosting`). What a suggestion rests on:
 
-* the latest value of every trial, running ones too. As soon as some of them are not of whole trials only their order
-  counts, as normal scores of the ranks (warped outputs: Snelson et al., 2004; by rank: Salinas et al., 2020): how far
-  a value of iteration 1 lies from a final one means nothing, that it is worse does. A region whose trials are stopped
-  at the first rung therefore looks as bad as it is. A model with the budget as an input predicts how such trials
-  would end instead, is never contradicted, and proposes them again and again. The price: a metric that worsens with
-  the iterations makes trials look good that were stopped early;
+* every report of every trial. Where trials were stopped early or still run, their curves are put on one scale first
+  (:mod:`raytune_suite.search.curves`), so that a stopped trial's value is never taken for a final one;
 * trials in flight, believed to come out as predicted, so that the next point is another one;
-* trials that failed, in a model of their own that keeps away from where trials fail.
+* trials that failed, in a model of their own that keeps away from where trials fail;
+* the user's belief in some values (:mod:`raytune_suite.search.belief`) and other experiments
+  (:mod:`raytune_suite.search.transfer`), for as long as results do not contradict them.
+
+A space with few points is listed instead of sampled; if all of them will be tried, the best predictions go first. While
+all values are equal there is nothing to learn, and the space is filled evenly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from raytune_suite.errors import StudyError
 from raytune_suite.search.core import Observation, Point, Searcher, SearchOptions, Suggestion
 from raytune_suite.search.random import SobolCover
 from raytune_suite.space import Space
@@ -30,26 +32,21 @@ Array = npt.NDArray[np.float64]
 _MOST = 400
 """More results than this are thinned out: time per suggestion stays bounded."""
 _FEWEST = 3
+_LISTED = 3000
+"""A space with at most so many points is listed."""
 
 
 class BayesianOptions(SearchOptions):
-    """``initial_points``: trials spread evenly before the model is asked (default: 10, a quarter of few)."""
+    """Options of the Bayesian searcher.
 
-    initial_points: int | None = Field(default=None, ge=1)
-
-
-@dataclass(frozen=True)
-class History:
-    """What the model knows: units (n, parameters), losses (n,); pending and failed units.
-
-    ``partial``: some of the losses are of trials that were stopped early or still run.
+    ``initial_points``: trials spread evenly before the model is asked (default: up to 10, fewer in small spaces or
+    studies). ``prior``: values believed to be good, by parameter. ``cost_aware``: prefer configurations whose
+    iterations are quick, by improvement per second; for studies that end by the clock.
     """
 
-    units: Array
-    losses: Array
-    partial: bool
-    pending: Array
-    failed: Array
+    initial_points: int | None = Field(default=None, ge=1)
+    prior: dict[str, Any] = Field(default_factory=dict)
+    cost_aware: bool = False
 
 
 class BayesianSearcher(Searcher):
@@ -57,65 +54,145 @@ class BayesianSearcher(Searcher):
 
     name: ClassVar[str] = "bayesian"
     learns: ClassVar[bool] = True
+    uses_earlier: ClassVar[bool] = True
     Options: ClassVar[type[SearchOptions]] = BayesianOptions
     options: BayesianOptions
 
     def __init__(self, space: Space, **settings: Any) -> None:
         super().__init__(space, **settings)
+        _check_prior(space, self.options.prior)
         self._cover = SobolCover(space, self.seed)
+        self._levels = _levels(self.max_iterations)
+        self._curves: dict[int, dict[int, tuple[int, float]]] = {}
         self._engine: Any = None
+        self._listed: dict[str, Array] | None = None
 
     def prepare(self) -> None:
         """Import the model and the package that hosts it (over a second)."""
         from raytune_suite.search import hosting  # noqa: F401
         from raytune_suite.search.engine import Engine
 
-        self._engine = self._engine or Engine(self.space)
+        sign = -1.0 if self.mode == "max" else 1.0
+        self._engine = self._engine or Engine(self.space, self.options.prior, self.earlier, sign)
 
     @property
     def initial_points(self) -> int:
         """How many trials come from the design rather than from the model."""
         if self.options.initial_points is not None:
             return self.options.initial_points
-        return 10 if self.num_trials is None else max(4, min(10, self.num_trials // 4))
+        wanted = (
+            min(10, 2 * len(self.space.parameters) + 2) if self.num_trials is None else self._share(self.num_trials)
+        )
+        return max(_FEWEST, wanted // 2) if self.earlier else wanted
+
+    def observe(self, observation: Observation) -> None:
+        """Keep the curve: of the reports between two levels the last one."""
+        if observation.has_value and observation.iteration > 0:
+            level = bisect_left(self._levels, observation.iteration)
+            value = self.loss(observation.value or 0.0)
+            self._curves.setdefault(observation.number, {})[level] = (observation.iteration, value)
 
     def suggest(self, number: int, rng: np.random.Generator) -> Point | Suggestion | None:
         """A point of the design at first, then the one of the largest expected improvement."""
         known = [found for found in self.observed.values() if found.has_value]
-        if number < self.initial_points or len(known) < _FEWEST or not self.space.parameters:
+        if number < self.initial_points or len(known) < _FEWEST or not self.space.parameters or _flat(known):
             return self._design(number, rng)
         self.prepare()
-        history = self._history(known)
-        ranking = self._engine.rank(history, rng)
+        ranking = self._engine.rank(self._history(known), rng)
         for point in ranking.points:
             if not self.seen(point) and self.space.feasible(point):
                 return Suggestion(number, point, "model", ranking.note)
         return self._random(number, rng)
 
+    def _share(self, trials: int) -> int:
+        return max(4, min(10, trials // 4, 2 * len(self.space.parameters) + 2))
+
     def _design(self, number: int, rng: np.random.Generator) -> Suggestion | None:
-        point = self._cover.point(number)
+        """The next point of an even cover; every other one from what others found or the user believes."""
+        guided = number % 2 == 0 and bool(self.earlier or self.options.prior)
+        if guided:
+            self.prepare()
+        if guided and self._engine.transfer:
+            for point in self._engine.promising(number // 2 + 8):
+                if self.space.feasible(point) and not self.seen(point):
+                    return Suggestion(number, point, "transfer")
+        units = self._cover.units(number)
+        if guided and self.options.prior:
+            units = self._engine.belief.pull(units)
+        point = self.space.from_unit(units)
         if self.space.feasible(point) and not self.seen(point):
-            return Suggestion(number, point, "design")
+            return Suggestion(number, point, "prior" if guided and self.options.prior else "design")
         return self._random(number, rng)
 
     def _random(self, number: int, rng: np.random.Generator) -> Suggestion | None:
         point = self.unseen(rng)
         return None if point is None else Suggestion(number, point, "random")
 
-    def _history(self, known: list[Observation]) -> History:
-        known = thin(known, self.loss, _MOST)
+    def _history(self, known: list[Observation]) -> Any:
+        from raytune_suite.search.engine import History
+
+        losses, variances, whole = self._outcomes(known)
+        kept = thin(losses, _MOST)
+        known = [known[i] for i in kept]
+        values = np.array([found.value for found in known], dtype=float)
         failed = [found.point for found in self.observed.values() if _failed(found)]
+        waiting = [point for number, point in self.pending.items() if number not in {found.number for found in known}]
         units = self._engine.encoder.units
+        left = self._left()
         return History(
             units=units([found.point for found in known]),
-            losses=np.array([self.loss(found.value or 0.0) for found in known]),
-            partial=any(self._partial(found) for found in known),
-            pending=units(list(self.pending.values())),
+            losses=losses[kept],
+            variances=variances[kept],
+            pending=units(waiting),
             failed=units(failed[-_MOST:]),
+            log_seconds=_log_seconds(known) if self.options.cost_aware else None,
+            left=left,
+            all_fit=left is not None and self.num_trials is not None and len(self._listed or ()) <= self.num_trials,
+            trials=self.num_trials,
+            known=(losses[kept][whole[kept]], values[whole[kept]]),
         )
 
-    def _partial(self, found: Observation) -> bool:
-        return found.state != "completed" and found.iteration < self.max_iterations
+    def _outcomes(self, known: list[Observation]) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+        """Losses on one scale, their variances, and which are of whole trainings."""
+        whole = np.array([found.state == "completed" or found.iteration >= self.max_iterations for found in known])
+        if whole.all():
+            errors = np.array([found.error or 0.0 for found in known])
+            return np.array([self.loss(found.value or 0.0) for found in known]), errors**2, whole
+        from raytune_suite.search.curves import link
+
+        curves = [dict(sorted(self._curves[found.number].values())) for found in known]
+        linked = link(curves, self._levels)
+        return linked.losses, linked.variances, whole
+
+    def _left(self) -> Array | None:
+        """Units of the points nobody has, shape (m, parameters), if the space is small enough to be listed."""
+        if self.size is None or self.size > _LISTED:
+            return None
+        if self._listed is None:
+            points = list(self.space.enumerate())
+            units = self._engine.encoder.units(points)
+            self._listed = dict(zip(map(self.space.key, points), self._engine.encoder.snap(units), strict=True))
+        left = [unit for key, unit in self._listed.items() if key not in self._seen]
+        return np.array(left) if left else None
+
+
+def _levels(max_iterations: int) -> list[int]:
+    from raytune_suite.search.curves import levels
+
+    return levels(max_iterations)
+
+
+def _check_prior(space: Space, prior: dict[str, Any]) -> None:
+    if prior:
+        from raytune_suite.search.belief import problems
+
+        found = problems(space, prior)
+        if found:
+            raise StudyError(found)
+
+
+def _flat(known: list[Observation]) -> bool:
+    return len({found.value for found in known}) == 1
 
 
 def _failed(found: Observation) -> bool:
@@ -123,13 +200,23 @@ def _failed(found: Observation) -> bool:
     return found.state.ended and not found.has_value
 
 
-def thin(known: list[Observation], loss: Any, most: int) -> list[Observation]:
-    """At most ``most`` observations: the best half, the latest quarter and an even spread of the rest."""
-    if len(known) <= most:
-        return known
-    ranked = sorted(range(len(known)), key=lambda i: (loss(known[i].value), i))
-    kept = set(ranked[: most // 2]) | set(range(len(known) - most // 4, len(known)))
-    rest = [i for i in ranked if i not in kept]
+def _log_seconds(known: list[Observation]) -> Array:
+    """The log of each trial's seconds per iteration; of those without a clock, the mean of the others."""
+    rates = np.array([found.seconds / max(found.iteration, 1) for found in known])
+    logs: Array = np.log(np.maximum(rates, 1e-9))
+    timed = rates > 0.0
+    logs[~timed] = logs[timed].mean() if timed.any() else 0.0
+    return logs
+
+
+def thin(losses: Array, most: int) -> npt.NDArray[np.intp]:
+    """Indices of at most ``most`` trials: the best half, the latest quarter and an even spread of the rest."""
+    count = len(losses)
+    if count <= most:
+        return np.arange(count)
+    ranked = np.argsort(losses, kind="stable")
+    kept = set(ranked[: most // 2].tolist()) | set(range(count - most // 4, count))
+    rest = [i for i in ranked.tolist() if i not in kept]
     room = most - len(kept)
     kept |= {rest[k * len(rest) // room] for k in range(room)} if room > 0 and rest else set()
-    return [known[i] for i in sorted(kept)]
+    return np.array(sorted(kept), dtype=np.intp)

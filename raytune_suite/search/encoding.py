@@ -19,6 +19,8 @@ from raytune_suite.space import Parameter, Space
 Array = npt.NDArray[np.float64]
 
 _NEUTRAL = 0.5
+_ONEHOT = 0.5
+_RADIUS = 0.7
 _FINE = 512
 """Domains with more values than this count as continuous until a point is made of a row."""
 
@@ -31,6 +33,10 @@ class _Column:
     levels: Array | None
     onehot: bool
     at: slice
+
+    @property
+    def width(self) -> int:
+        return int(self.at.stop - self.at.start)
 
     @property
     def moves(self) -> bool:
@@ -68,16 +74,12 @@ class Encoder:
         for parameter in space.parameters:
             column = _column(parameter, len(groups))
             self._columns.append(column)
-            groups += [len(self._columns) - 1] * (column.at.stop - column.at.start)
+            groups += [len(self._columns) - 1] * column.width
         self._conditions = _conditions(space)
         groups += range(len(self._columns), len(self._columns) + len(self._conditions))
         self.groups = np.array(groups, dtype=np.intp)
         self.columns = len(groups)
-        self.continuous = np.array(
-            [i for i, c in enumerate(self._columns) if c.levels is None or (not c.onehot and len(c.levels) > 2)],
-            dtype=np.intp,
-        )
-        self.feature_of = np.array([c.at.start for c in self._columns], dtype=np.intp)
+        self.moves = np.array([column.moves for column in self._columns], dtype=bool)
         self._memo: dict[tuple[Any, ...], tuple[bool, ...]] = {}
 
     def units(self, points: Sequence[Mapping[str, Any]]) -> Array:
@@ -107,6 +109,24 @@ class Encoder:
             result[:, self.columns - len(self._conditions) + offset] = active[:, members[0]]
         return result
 
+    def pull(self, units: Array, gradients: Array) -> Array:
+        """Gradients in features, (m, columns), as gradients in units, (m, parameters); 0 where nothing moves."""
+        result = np.zeros_like(units)
+        for index, column in enumerate(self._columns):
+            if not column.moves:
+                continue
+            ahead = gradients[:, column.at.start]
+            if column.width == 2:
+                angle = np.nan_to_num(units[:, index]) / _RADIUS
+                ahead = np.cos(angle) * gradients[:, column.at.start + 1] - np.sin(angle) * ahead
+            result[:, index] = ahead
+        return result
+
+    def listed(self, most: int = 24) -> list[tuple[int, Array]]:
+        """The parameters with few values: index and the units of the values."""
+        columns = enumerate(self._columns)
+        return [(i, c.levels) for i, c in columns if c.levels is not None and len(c.levels) <= most]
+
     def point(self, units: Array) -> dict[str, Any]:
         """The point of one row of units."""
         return self._space.from_unit(units)
@@ -135,12 +155,13 @@ class Encoder:
 
 def _column(parameter: Parameter, start: int) -> _Column:
     domain = parameter.domain
+    single = 1 if parameter.when is None else 2
     values = domain.values() if domain.count is not None and domain.count <= _FINE else None
     if values is None:
-        return _Column(parameter, None, False, slice(start, start + 1))
+        return _Column(parameter, None, False, slice(start, start + single))
     levels = np.unique([domain.to_unit(value) for value in values])
     onehot = len(levels) > 2 and not domain.ordered and not _rises(values)
-    return _Column(parameter, levels, onehot, slice(start, start + (len(levels) if onehot else 1)))
+    return _Column(parameter, levels, onehot, slice(start, start + (len(levels) if onehot else single)))
 
 
 def _rises(values: Sequence[Any]) -> bool:
@@ -160,11 +181,13 @@ def _conditions(space: Space) -> dict[str, list[int]]:
 
 
 def _write(features: Array, column: _Column, units: Array, active: npt.NDArray[np.bool_]) -> None:
-    if not column.onehot:
-        features[:, column.at.start] = np.where(active, units, _NEUTRAL)
+    if not column.onehot and column.width == 1:
+        features[:, column.at.start] = units
         return
-    levels = column.at.stop - column.at.start
-    features[:, column.at] = 1.0 / levels
     rows = np.flatnonzero(active)
-    features[rows, column.at] = 0.0
-    features[rows, column.at.start + column.index(units[rows])] = 1.0
+    if not column.onehot:
+        angle = units[rows] / _RADIUS
+        features[rows, column.at.start] = _RADIUS * np.cos(angle)
+        features[rows, column.at.start + 1] = _RADIUS * np.sin(angle)
+        return
+    features[rows, column.at.start + column.index(units[rows])] = _ONEHOT

@@ -51,12 +51,17 @@ class SobolCover:
 
     def point(self, number: int) -> Point:
         """Point ``number`` of the sequence (conditions applied, the constraint not)."""
+        return self._space.from_unit(self.units(number))
+
+    def units(self, number: int) -> npt.NDArray[np.float64]:
+        """The same as a row of the unit cube, shape (parameters,)."""
         if not self._space.parameters:
-            return {}
+            return np.empty(0)
         while number >= len(self._units):
             count = max(16, 2 * len(self._units))
             self._units = sobol(count, len(self._space.parameters), self._seed)
-        return self._space.from_unit(self._units[number])
+        row: npt.NDArray[np.float64] = self._units[number]
+        return row
 
 
 def sobol(count: int, dims: int, seed: int) -> npt.NDArray[np.float64]:

@@ -17,10 +17,10 @@ SPACE = Space.parse(
 ENCODER = Encoder(SPACE)
 
 
-def test_choices_are_one_hot_and_numbers_take_one_column() -> None:
-    # optimizer 3, momentum 1, nesterov 1, width 1 (its values rise), rate 1, depth 1, one condition
-    assert ENCODER.columns == 9
-    assert ENCODER.groups.tolist() == [0, 0, 0, 1, 2, 3, 4, 5, 6]
+def test_choices_are_one_hot_numbers_take_one_column_and_conditional_ones_two() -> None:
+    # optimizer 3, momentum 2, nesterov 2, width 1 (its values rise), rate 1, depth 1, one condition
+    assert ENCODER.columns == 11
+    assert ENCODER.groups.tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6]
 
 
 def test_points_survive_the_way_through_units() -> None:
@@ -33,15 +33,20 @@ def test_points_survive_the_way_through_units() -> None:
         assert all(found[name] == pytest.approx(value) for name, value in point.items())
 
 
-def test_inactive_parameters_are_neutral_and_marked() -> None:
-    points = [
-        {"optimizer": "adam", "width": 16, "rate": 1e-2, "depth": 1},
-        {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "width": 16, "rate": 1e-2, "depth": 1},
+def test_inactive_parameters_are_as_far_from_every_value_and_marked() -> None:
+    """No value stands for "not there": on a circle around it all are equally far."""
+    sgd = [
+        {"optimizer": "sgd", "momentum": m, "nesterov": True, "width": 16, "rate": 1e-2, "depth": 1}
+        for m in (0.0, 0.5, 1.0)
     ]
+    points = [{"optimizer": "adam", "width": 16, "rate": 1e-2, "depth": 1}, *sgd]
     features = ENCODER.features(ENCODER.snap(ENCODER.units(points)))
-    assert features[0, :5].tolist() == [0.0, 1.0, 0.0, 0.5, 0.5]
-    assert features[:, -1].tolist() == [0.0, 1.0]
-    assert features[1, 3] == pytest.approx(0.9)
+    away = np.linalg.norm(features[1:, 3:5] - features[0, 3:5], axis=1)
+    assert away == pytest.approx(np.full(3, away[0]))
+    near, far = (np.linalg.norm(features[1, 3:5] - features[k, 3:5]) for k in (2, 3))
+    assert near == pytest.approx(0.5, rel=0.05)
+    assert far == pytest.approx(1.0, rel=0.1)
+    assert features[:, -1].tolist() == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_the_value_of_an_inactive_parameter_makes_no_difference() -> None:
