@@ -110,7 +110,7 @@ class Study(Settings):
     constraint: Annotated[str | None, BeforeValidator(_constraint)] = None
     """An expression over parameters, or module:function of a config; true where it may be trained."""
     search: NamedOptions
-    """What proposes configurations: grid, random, bayesian, or module:Class."""
+    """Proposes points: grid, random, bayesian, optuna:tpe, optuna:gp, optuna:cmaes, hyperopt, or module:Class."""
     from_: Sources = Field(default_factory=list, alias="from")
     """Experiments to learn from: names in storage, or paths from the project folder."""
     scheduler: NamedOptions = Field(default_factory=lambda: NamedOptions(name="fifo"))
