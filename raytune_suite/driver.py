@@ -158,7 +158,8 @@ class Driver:
             seen=making.seen,
             note=suggestion.note,
         )
-        self.live[number] = Live(suggestion.point, config)
+        trial = self.live[number] = Live(suggestion.point, config)
+        self._tell(number, trial, State.PENDING)  # as after a restart, so that the searcher knows the same
         return NewTrial(number, trial_id(number), config)
 
     def _cannot_suggest(self, error: BaseException) -> None:

@@ -300,7 +300,7 @@ def test_reports_go_on_while_a_suggestion_is_made_which_says_what_it_had_seen(tm
     course.driver.next_trial()
     assert course.driver.next_trial() is None  # begun
     assert course.report(0, 1, 0.5) == CONTINUE
-    assert course.driver.searcher.observed == {}
+    assert course.driver.searcher.observed[0].state is State.PENDING
     later.work.pop()()
     assert course.driver.next_trial() is not None
     assert course.driver.searcher.observed[0].value == 0.5

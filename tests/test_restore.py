@@ -253,6 +253,18 @@ def test_a_sequential_study_that_is_killed_anywhere_ends_as_if_it_had_not_been(
         assert replay(folder, made).identical
 
 
+@pytest.mark.parametrize("last", [25, 40, 52, 61])
+def test_a_sequential_bayesian_study_suggests_after_a_kill_what_it_would_have(tmp_path: Path, last: int) -> None:
+    made = study(tmp_path, search={"name": "bayesian", "initial_points": 3}, max_iterations=4, seed=2)
+    Session(made, tmp_path / "whole", slots=1, fails={}).run(random.Random(0))
+    broken(made, tmp_path / "broken", {}, 1, [last], background=True)
+    assert len(fold(read(tmp_path / "broken")).trials) < 12
+    Session(made, tmp_path / "broken", slots=1, fails={}, later=Later()).run(random.Random(1))
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    origins = [e["origin"] for e in read(tmp_path / "broken") if e["event"] == "trial"]
+    assert origins.count("model") == 9
+
+
 @pytest.mark.parametrize(("seed", "background"), [(seed, seed >= 8) for seed in range(16)])
 def test_a_parallel_study_that_is_killed_twice_loses_and_repeats_nothing(
     seed: int, background: bool, tmp_path: Path
