@@ -28,7 +28,7 @@ metric: validation/loss
 num_trials: {trials}
 max_iterations: 9
 space: {{x: {{uniform: [0, 1]}}, sleep: {sleep}}}
-search: random
+search: {search}
 scheduler: {scheduler}
 resources: {{cpu: 1, gpu: 0}}
 name: {name}
@@ -37,9 +37,10 @@ storage: .
 ASHA = "{name: asha, reduction_factor: 3}"
 
 
-def project(folder: Path, name: str, *, trials: int = 8, sleep: float = 0.2, scheduler: str = ASHA) -> Path:
+def project(folder: Path, name: str, *, sleep: float = 0.2, search: str = "random", scheduler: str = ASHA) -> Path:
     (folder / "toys.py").write_text((HERE / "toys.py").read_text())
-    (folder / "study.yaml").write_text(STUDY.format(name=name, trials=trials, sleep=sleep, scheduler=scheduler))
+    study = STUDY.format(name=name, trials=8, sleep=sleep, search=search, scheduler=scheduler)
+    (folder / "study.yaml").write_text(study)
     return folder / "study.yaml"
 
 
@@ -68,8 +69,9 @@ def _reports(folder: Path) -> int:
     return sum(e["event"] == "report" for e in read(folder)) if (folder / "journal.jsonl").exists() else 0
 
 
-def test_a_killed_driver_loses_and_repeats_no_finished_trial(tmp_path: Path) -> None:
-    before = (run_and_kill(project(tmp_path, "killed").parent, "killed", 25)).trials
+@pytest.mark.parametrize("search", ["random", "{name: bayesian, initial_points: 3}"])
+def test_a_killed_driver_loses_and_repeats_no_finished_trial(tmp_path: Path, search: str) -> None:
+    before = (run_and_kill(project(tmp_path, "killed", search=search).parent, "killed", 25)).trials
     folder = (tmp_path / "killed").rename(tmp_path / "moved")  # to be resumed elsewhere
     results = resume(folder, verbosity=-1)
     assert (results.state, results.exit_code) == ("finished", 0)
