@@ -57,7 +57,6 @@ class Goal:
         belief: the user's belief and its power, if there is one.
         transfer: the prior mean from other experiments and their weights, if there are any.
         cost: the model of the log of the seconds an iteration takes, if that counts.
-        greedy: every point will be tried, so only the order counts: the best predictions first.
     """
 
     encoder: Encoder
@@ -67,13 +66,12 @@ class Goal:
     belief: tuple[Belief, float] | None = None
     transfer: tuple[Transfer, Array] | None = None
     cost: Posterior | None = None
-    greedy: bool = False
 
     def __call__(self, units: Array) -> Array:
         """Values at rows of snapped units, shape (m,)."""
         features = self.encoder.features(units)
         mean, deviation = self.predict(features)
-        value = -mean if self.greedy else log_improvement(mean, deviation, self.best)
+        value = log_improvement(mean, deviation, self.best)
         if self.success is not None:
             value = value + self.success.log_probability(features)
         if self.belief is not None:

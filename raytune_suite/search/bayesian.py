@@ -9,8 +9,8 @@ Hosted on bayesian-optimization (:mod:`raytune_suite.search.hosting`). What a su
 * the user's belief in some values (:mod:`raytune_suite.search.belief`) and other experiments
   (:mod:`raytune_suite.search.transfer`), for as long as results do not contradict them.
 
-A space with few points is listed instead of sampled; if all of them will be tried, the best predictions go first. While
-all values are equal there is nothing to learn, and the space is filled evenly.
+A space with few points is listed instead of sampled, so that none is overlooked; one that fits into the budget is tried
+whole, the most promising first. While all values are equal there is nothing to learn, and the space is filled evenly.
 """
 
 from __future__ import annotations
@@ -138,7 +138,6 @@ class BayesianSearcher(Searcher):
         failed = [found.point for found in self.observed.values() if _failed(found)]
         waiting = [point for number, point in self.pending.items() if number not in {found.number for found in known}]
         units = self._engine.encoder.units
-        left = self._left()
         return History(
             units=units([found.point for found in known]),
             losses=losses[kept],
@@ -146,8 +145,7 @@ class BayesianSearcher(Searcher):
             pending=units(waiting),
             failed=units(failed[-_MOST:]),
             log_seconds=_log_seconds(known) if self.options.cost_aware else None,
-            left=left,
-            all_fit=left is not None and self.num_trials is not None and len(self._listed or ()) <= self.num_trials,
+            left=self._left(),
             trials=self.num_trials,
             known=(losses[kept][whole[kept]], values[whole[kept]]),
         )

@@ -51,7 +51,6 @@ class History:
         failed: units of trials that ended without one.
         log_seconds: the log of the seconds per iteration, shape (n,); None if costs do not count.
         left: units of all points that can still be tried, where they are few enough to be listed.
-        all_fit: whether all of those will be tried.
         trials: how many there will be in all.
         known: losses of whole trainings beside the metric's values, shapes (k,), to speak to the user in his terms.
     """
@@ -63,7 +62,6 @@ class History:
     failed: Array
     log_seconds: Array | None = None
     left: Array | None = None
-    all_fit: bool = False
     trials: int | None = None
     known: tuple[Array, Array] = (np.empty(0), np.empty(0))
 
@@ -184,7 +182,6 @@ class Engine:
             belief=(self.belief, self.belief.weight(len(units), history.trials)) if self.belief else None,
             transfer=transfer,
             cost=self._cost(features, history),
-            greedy=history.all_fit,
         )
         return goal, means
 
