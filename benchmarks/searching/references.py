@@ -18,7 +18,7 @@ import numpy.typing as npt
 from searching.runs import Mode, evaluate
 from searching.sessions import SEARCHERS
 from searching.task import Task
-from searching.tasks import VERSION
+from searching.tasks import TASKS, VERSION
 
 FILE = Path(__file__).parents[1] / "search_references.json"
 
@@ -102,11 +102,15 @@ def reference(task: Task, results: Sequence[Mapping[str, Any]], environments: Pa
 
 def write(tasks: Iterable[Task], results: Sequence[Mapping[str, Any]], environments: Path, path: Path = FILE) -> None:
     """Compute the references of ``tasks`` and put them into the file, others' left as they are."""
-    frozen = load(path) if path.exists() else {}
     for task in tasks:
-        frozen[task.name] = reference(task, results, environments)
-        entry = frozen[task.name]
-        print(f"{task.name:28} best {entry['best_known']:.6g}, random after 60: {entry['random_median'][59]:.6g}")
+        entry = reference(task, results, environments)
+        others = load(path) if path.exists() else {}
+        known = {**others, task.name: entry}
+        frozen = {name: known[name] for name in TASKS if name in known}
+        print(
+            f"{task.name:28} best {entry['best_known']:.6g}, random after 60: {entry['random_median'][59]:.6g}",
+            flush=True,
+        )
         body = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in frozen.items())
         path.write_text(f'{{"tasks_version": {VERSION}, "tasks": {{\n{body}\n}}}}\n')
 
