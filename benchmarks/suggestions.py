@@ -92,6 +92,7 @@ class Ticks:
 def measure(dims: int, count: int, repeats: int) -> dict[str, float]:
     """One row, in this process."""
     from raytune_suite.search.bayesian import BayesianSearcher
+    from raytune_suite.search.preparation import Preparation
     from raytune_suite.search.suggestions import Background, Suggestions
 
     rng = np.random.default_rng(0)
@@ -101,7 +102,9 @@ def measure(dims: int, count: int, repeats: int) -> dict[str, float]:
     background = Background("searcher")
     suggestions = Suggestions(searcher, background)
     with tempfile.TemporaryDirectory() as folder:
-        searcher.prepare()
+        preparation = Preparation(searcher)
+        preparation({"event": "report"})
+        preparation.wait()
         clock: Queue[int] = Queue()
         background(lambda: clock.put(time.pthread_getcpuclockid(threading.get_ident())))
         ticks = Ticks(suggestions, folder, clock.get())

@@ -171,8 +171,8 @@ class Run:
             self._test(driver, record, made)
             state, code = self._close(driver, record)
         finally:
-            background.close()
             preparation.close()
+            background.close()
             board.close()
             view.stop()
         if driver.error is not None and isinstance(driver.error, RaytuneError):
