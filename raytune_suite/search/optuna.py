@@ -163,6 +163,13 @@ class OptunaGPSearcher(OptunaSearcher):
     options: GPOptions
     proposals: ClassVar[int] = 5
 
+    def prepare(self) -> None:
+        """Import optuna, and torch and scipy, on which it builds its model (over a second)."""
+        import scipy.optimize  # noqa: F401
+        import torch  # noqa: F401
+
+        super().prepare()
+
     def sampler(self, seed: int) -> BaseSampler:
         """Make a ``GPSampler``; its fit starts from its own defaults each time, not from the fit before."""
         from optuna.samplers import GPSampler
