@@ -41,7 +41,7 @@ class Outcome:
 def replay(folder: Path | str, study: Study) -> Outcome:
     """Run the searcher, the scheduler and the stoppers of ``study`` over an experiment's journal.
 
-    Suggestion n is made with what the journal tells up to the event it had ``seen``, decisions with the logged reports in
+    Suggestion n is made with what the journal tells up to its event ``seen``, decisions with the logged reports in
     their order. What draws from elsewhere (PBT, PB2, HyperBand's pauses, searchers from elsewhere) is counted as
     taken as logged. Software of another version may come to other numbers: see ``raytune env``.
 
