@@ -16,7 +16,7 @@ whole, the most promising first. While all values are equal there is nothing to 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from raytune_suite.errors import StudyError
 from raytune_suite.search.core import Observation, Point, Searcher, SearchOptions, Suggestion
 from raytune_suite.search.random import SobolCover
 from raytune_suite.space import Space
+
+if TYPE_CHECKING:
+    from raytune_suite.search.effects import Effect
 
 Array = npt.NDArray[np.float64]
 
@@ -103,6 +106,15 @@ class BayesianSearcher(Searcher):
             if not self.seen(point) and self.space.feasible(point):
                 return Suggestion(number, point, "model", ranking.note)
         return self._random(number, rng)
+
+    def effects(self) -> list[Effect]:
+        """What the model believes each parameter does; nothing while too few trials tell (see Engine.effects)."""
+        known = [found for found in self.observed.values() if found.has_value]
+        if len(known) < _FEWEST or not self.space.parameters or _flat(known):
+            return []
+        self.prepare()
+        found: list[Effect] = self._engine.effects(self._history(known))
+        return found
 
     def _share(self, trials: int) -> int:
         return max(4, min(10, trials // 4, 2 * len(self.space.parameters) + 2))

@@ -15,6 +15,7 @@ from scipy.stats import qmc
 from raytune_suite.search import hosting
 from raytune_suite.search.acquisition import Goal, Success, candidates, neighbours, polish
 from raytune_suite.search.belief import Belief
+from raytune_suite.search.effects import Effect, effect
 from raytune_suite.search.encoding import Encoder
 from raytune_suite.search.gp import Posterior, fit
 from raytune_suite.search.transfer import Transfer
@@ -148,6 +149,23 @@ class Engine:
         features = self.encoder.features(units)
         means = self.transfer.mean(features, self.transfer.weights(features[:0], np.empty(0)))
         return [self.encoder.point(row) for row in _spread(units[np.argsort(means, kind="stable")], count, 0.2)]
+
+    def effects(self, history: History) -> list[Effect]:
+        """What the model believes each parameter does; nothing if too few whole trainings tell the metric's scale."""
+        history = history.distinct()
+        units = self.encoder.snap(history.units)
+        warped = warp(history.losses, crowding(units))
+        plain = replace(history, pending=units[:0], failed=units[:0], log_seconds=None)
+
+        def metric(value: float) -> float:
+            return history.metric(warped.loss(value)) or 0.0
+
+        if history.metric(0.0) is None:
+            return []
+        with _one_thread():
+            goal, _ = self._goal(units, warped, plain)
+            found = [effect(goal, units, self._names, name, metric) for name in self._names]
+        return [one for one in found if one is not None]
 
     def _source(self, source: Earlier, sign: float) -> tuple[Array, Array]:
         known = [seen for seen in source.observations if seen.has_value]
