@@ -120,7 +120,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
             return None
         new = self.driver.next_trial(0.0 if busy else self._patience())
         if new is None:
-            self._wait()
+            self._wait(slots)
             return None
         self._waiting.off()
         return self._trial(new)
@@ -146,9 +146,9 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
         """How long to wait for the searcher when no trial runs: Tune, with none at all, would sleep for a second."""
         return _WAIT_S if self._live else math.inf
 
-    def _wait(self) -> None:
+    def _wait(self, slots: int) -> None:
         if self.driver.suggestions.open and not self.driver.finished:
-            self._waiting.on(list(self._live.values()))
+            self._waiting.on(list(self._live.values()), slots)
         else:
             self._waiting.off()
 

@@ -40,10 +40,10 @@ class Waiting:
 
         manager.next = look_often
 
-    def on(self, trials: Sequence[Any]) -> None:
-        """A slot waits from now on. ``trials``: those that have not ended, whose workers may become free meanwhile."""
+    def on(self, trials: Sequence[Any], slots: int) -> None:
+        """At least one of ``slots`` waits. ``trials``: those that have not ended; their workers may be idle soon."""
         self._is_on = True
-        self._keep(Counter(trial.placement_group_factory for trial in trials))
+        self._keep(self._kept | Counter({trial.placement_group_factory: slots for trial in trials}))
         self._spare([trial for trial in trials if trial.status == trial.PENDING])
 
     def off(self) -> None:

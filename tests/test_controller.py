@@ -40,15 +40,18 @@ def controller() -> Any:
 def test_the_workers_of_slots_that_wait_are_kept_and_no_others() -> None:
     made, waiting = controller(), Waiting()
     waiting.attach(SimpleNamespace(_tune_controller=made))
-    trials = [Waiter("cpu"), Waiter("cpu"), Waiter("gpu")]
-    waiting.on(trials)
-    waiting.on(trials[1:])  # one of them has ended
-    assert [made._actor_cache.cache_object("cpu", worker) for worker in ("a", "b")] == [True, False]
-    assert made._actor_cache.cache_object("gpu", "c")
-    assert list(made._actor_cache.flush_cached_objects()) == []
+    cache = made._actor_cache
+    assert [cache.cache_object("cpu", worker) for worker in "ab"] == [True, False]  # Tune by itself keeps one
+    trials = [Waiter("cpu"), Waiter("gpu")]
+    waiting.on(trials, slots=3)
+    assert [cache.cache_object("cpu", worker) for worker in "cde"] == [True, True, False]
+    waiting.on(trials[1:], slots=3)  # the trial ended, its worker is idle
+    waiting.on([], slots=3)
+    assert cache.cache_object("gpu", "f")
+    assert list(cache.flush_cached_objects()) == []
     waiting.off()
-    assert made._actor_cache.total_max_objects == 0
-    assert len(list(made._actor_cache.flush_cached_objects())) == 1  # Tune keeps one, as it does by itself
+    assert cache.total_max_objects == 0
+    assert len(list(cache.flush_cached_objects())) == 3
 
 
 def test_a_trial_whose_own_worker_is_starting_takes_no_other_meanwhile() -> None:
@@ -57,7 +60,7 @@ def test_a_trial_whose_own_worker_is_starting_takes_no_other_meanwhile() -> None
     trials = [Waiter("cpu", "PENDING"), Waiter("cpu", "PENDING"), Waiter("cpu")]
     takers["cpu"].update(trials[:2])
     waiting.attach(made)
-    waiting.on(trials)
+    waiting.on(trials, 3)
     assert takers["cpu"] == set()
     trials[0].status = "RUNNING"
     waiting.off()
@@ -69,7 +72,7 @@ def test_the_controller_looks_often_only_while_a_slot_waits() -> None:
     waiting.attach(made)
     waiting.attach(controller())  # the first counts
     made._actor_manager.next(timeout=0.1)
-    waiting.on([])
+    waiting.on([], 1)
     for timeout in (0.1, 0.001, None):
         made._actor_manager.next(timeout=timeout)
     waiting.off()
@@ -79,9 +82,9 @@ def test_the_controller_looks_often_only_while_a_slot_waits() -> None:
 
 def test_a_controller_without_these_attributes_is_left_alone() -> None:
     waiting = Waiting()
-    waiting.on([Waiter("cpu")])  # before there is one
+    waiting.on([Waiter("cpu")], 1)  # before there is one
     waiting.attach(SimpleNamespace())
-    waiting.on([Waiter("cpu", "PENDING")])
+    waiting.on([Waiter("cpu", "PENDING")], 1)
     waiting.off()
 
 
