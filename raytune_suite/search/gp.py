@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from raytune_suite.search.factors import LinAlgError, cho_solve, cholesky, solve_triangular
+from raytune_suite.search.factors import LinAlgError, cho_solve, cholesky, inverse_of, solve_triangular
 
 Array = npt.NDArray[np.float64]
 Groups = npt.NDArray[np.intp]
 
 _SQRT5 = math.sqrt(5.0)
 _JITTER = 1e-8
+_FEW = 80
 _BOUNDS_LENGTH = (math.log(0.02), math.log(30.0))
 _BOUNDS_SIGNAL = (math.log(0.01), math.log(20.0))
 _BOUNDS_NOISE = (math.log(1e-6), math.log(1.0))
@@ -173,7 +174,7 @@ class Likelihood:
         except LinAlgError:
             return 1e10, np.zeros_like(theta)
         alpha = cho_solve(factor, self.values)
-        full = cho_solve(factor, np.eye(n)) - np.outer(alpha, alpha)
+        full = inverse_of(factor) - np.outer(alpha, alpha)
         inner, trace = full[self._upper], float(np.trace(full))
         value = 0.5 * self.values @ alpha + np.log(np.diag(factor)).sum() + 0.5 * off @ off
         gradient = np.empty_like(theta)
@@ -194,10 +195,15 @@ class Likelihood:
         return Kernel(np.exp(-theta[: self.count])[self.groups], self.groups, float(signal), float(main), float(noise))
 
     def mode(self) -> Array:
-        """The most probable hyperparameters: from the prior's mode, and from a long-scaled, noisy start."""
+        """The most probable hyperparameters.
+
+        Few data usually allow two explanations, so they are sought from the prior's mode and from a long-scaled, noisy
+        start; many decide for one, which is found from in between.
+        """
         smooth = self.centre.copy()
         smooth[: self.count] += 1.0
         smooth[-1] = math.log(0.1)
+        starts = (self.centre, smooth) if len(self.values) <= _FEW else (0.5 * (self.centre + smooth),)
         found = [
             minimize(
                 self.negative,
@@ -207,7 +213,7 @@ class Likelihood:
                 bounds=self.bounds,
                 options={"maxiter": 40, "ftol": 1e-5},
             )
-            for start in (self.centre, smooth)
+            for start in starts
         ]
         best: Array = min(found, key=lambda end: float(end.fun)).x
         return best

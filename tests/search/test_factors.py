@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from raytune_suite.search.factors import LinAlgError, cho_solve, cholesky, solve_triangular
+from raytune_suite.search.factors import LinAlgError, cho_solve, cholesky, inverse_of, solve_triangular
 
 RNG = np.random.default_rng(0)
 
@@ -53,3 +53,11 @@ def test_other_threads_go_on_meanwhile() -> None:
         turns.append(time.perf_counter() - turn)
     thread.join()
     assert max(turns) < 0.5 * (time.perf_counter() - began)  # in a single call, nearly all of it
+
+
+@pytest.mark.parametrize("size", [1, 7, 160])
+def test_the_inverse_is_symmetric_and_the_inverse(size: int) -> None:
+    matrix = positive(size)
+    inverse = inverse_of(cholesky(matrix))
+    assert np.array_equal(inverse, inverse.T)
+    np.testing.assert_allclose(inverse @ matrix, np.eye(size), atol=1e-9)
