@@ -11,8 +11,9 @@ run at a time in one Ray session:
 
 The clock of a run starts when it is asked for and stops after ``--seconds``; it counts starting workers and whatever
 the driver does. The target of a study is the median of what ``random`` ends with. Prints the best loss at the end and
-the time to the target (restricted mean: a run that does not get there counts with the whole time), with ratios to the other
-arms and 95 % bootstrap intervals over the seeds, which pair the runs. Runs stay in FOLDER; started again, it goes on.
+the time to the target (restricted mean: a run that does not get there counts with the whole time), with ratios to the
+other arms and 95 % bootstrap intervals over the seeds, which pair the runs. Runs stay in FOLDER; started again, it goes
+on.
 """
 
 from __future__ import annotations
