@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raytune_suite import formats
+from raytune_suite import formats, proposal
 from raytune_suite.analysis import Experiment, Rule, describe_error, find, load, select
 from raytune_suite.errors import ExperimentError
 from raytune_suite.expression import Expression, ExpressionError
@@ -117,7 +118,7 @@ def trial_view(experiment: Experiment, trial: TrialRecord) -> Iterator[Renderabl
         yield _line("ended", ending)
     if best := trial.best():
         yield _line("best", f"{trial.metric} {formats.number(best.value)} at iteration {best.iteration}")
-    yield _line("origin", _origin(trial))
+    yield _line("origin", proposal.sentence(experiment, trial))
     yield _line("seed", str(trial.seed))
     if trial.node:
         gpus = f", GPU {', '.join(map(str, trial.gpu_ids))}" if trial.gpu_ids else ""
@@ -184,11 +185,13 @@ def story_data(experiment: Experiment, trial: TrialRecord) -> dict[str, Any]:
     reports = [{"iteration": report.iteration, **report.metrics} for report in trial.reports]
     keys = ("iteration", "action", "by", "reason", "text")
     decisions = [{key: decision.get(key) for key in keys} for decision in trial.decisions]
+    found = proposal.prediction(experiment, trial)
     return {
         **trial_data(experiment, trial),
         "node": trial.node,
         "ip": trial.runs[-1].ip if trial.runs else None,
         "note": trial.note,
+        "prediction": asdict(found) | {"inside": found.inside} if found else None,
         "retries": trial.retries,
         "reports": reports,
         "decisions": decisions,
@@ -288,11 +291,6 @@ def _best_text(experiment: Experiment) -> str:
     if not ranked:
         return "-"
     return f"{formats.number(experiment.value(ranked[0]))} (trial {ranked[0].number})"
-
-
-def _origin(trial: TrialRecord) -> str:
-    note = formats.facts(trial.note)
-    return f"{trial.origin or 'unknown'}{f' ({note})' if note else ''}"
 
 
 def _ending(trial: TrialRecord) -> str:

@@ -64,6 +64,7 @@ LAYERS = (
     "closing",
     "progress",
     "analysis",
+    "proposal",  # why a trial, in words
     "tables",
     "viewer",
     "importance",

@@ -211,6 +211,23 @@ def test_decisions_are_counted_by_rung(digits: Experiment) -> None:
     assert stopped == sum(trial.by == "asha" for trial in digits.record.trials.values())
 
 
+def test_a_trial_that_is_paused_and_then_promoted_is_one_trial_judged(tmp_path: Path) -> None:
+    story: dict[int, list[tuple[int, str]]] = {
+        0: [(1, "pause"), (1, "continue"), (3, "pause"), (3, "stop")],
+        1: [(1, "pause"), (1, "stop")],
+        2: [(1, "pause")],
+    }
+    with Journal.create(tmp_path / "study") as journal:
+        header(journal)
+        for number_, told in story.items():
+            journal.append("trial", number=number_, trial_id=f"{number_:05d}", config={}, point={})
+            for iteration, action in told:
+                journal.append("decision", number=number_, iteration=iteration, action=action, by="asha")
+    first, second = tables.decisions(load(tmp_path / "study"))
+    assert (first.iteration, first.reached, first.actions) == (1, 3, {"continue": 1, "stop": 1, "pause": 1})
+    assert (second.iteration, second.reached, second.actions) == (3, 1, {"stop": 1})
+
+
 def mixed(number_of_trials: int) -> Experiment:
     """The value depends on the rate alone; momentum is there for one optimizer only; types are mixed."""
     space = [

@@ -9,7 +9,7 @@ import typer
 
 from raytune_suite.cli.results import ExperimentArgument, _load
 
-KINDS = ("best", "time", "curves", "importance", "slices", "parallel", "timeline")
+KINDS = ("best", "time", "curves", "importance", "slices", "parallel", "model", "timeline")
 
 
 def register(app: typer.Typer) -> None:

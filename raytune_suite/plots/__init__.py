@@ -1,4 +1,5 @@
-"""Pictures of an experiment: first a table (tables.py, importance.py), then a figure (figures.py, parameters.py).
+"""Pictures of an experiment: first a table (tables.py, importance.py, model.py), then a figure (figures.py,
+parameters.py, surrogate.py).
 
 ``draw(experiment, kind)`` gives a plotly figure; ``save`` writes it as one HTML file that works offline.
 """
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from raytune_suite.analysis import Experiment
 from raytune_suite.errors import PlanError
-from raytune_suite.plots import figures, parameters
+from raytune_suite.plots import figures, parameters, surrogate
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -24,6 +25,7 @@ KINDS: dict[str, Callable[[Experiment], go.Figure]] = {
     "importance": parameters.importance,
     "slices": parameters.slices,
     "parallel": parameters.parallel,
+    "model": surrogate.model,
     "timeline": figures.timeline,
 }
 """The pictures by name, as ``raytune plot`` knows them."""

@@ -88,7 +88,7 @@ def slices(experiment: Experiment, rule: Rule = "best", *, columns: int = 3) -> 
             trace.update(showlegend=trace.name not in named, legendgroup=trace.name)
             named.add(trace.name)
             made.add_trace(trace, row=row, col=column)
-        made.update_xaxes(**{**axis_style(), **_place_axis(one.axis)}, row=row, col=column)
+        made.update_xaxes(**{**axis_style(), **place_axis(one.axis)}, row=row, col=column)
         if column == 1:
             made.update_yaxes(title_text=experiment.record.metric, row=row, col=column)
     return made
@@ -98,7 +98,7 @@ def slice_of(experiment: Experiment, one: tables.Slice) -> go.Figure:
     """One panel of :func:`slices` as a figure of its own."""
     made = figure(_slice_traces(one), height=280, showlegend=False)
     made.update_layout(margin={"l": 56, "r": 12, "t": 24, "b": 48})
-    made.update_xaxes(**_place_axis(one.axis))
+    made.update_xaxes(**place_axis(one.axis))
     every = [value for t in experiment.ranked() if (value := experiment.value(t)) is not None]
     made.update_yaxes(title_text=experiment.record.metric, **shared_axis(every))
     if one.inactive:
@@ -151,7 +151,8 @@ def _slice_traces(one: tables.Slice) -> list[Any]:
     return traces
 
 
-def _place_axis(axis: Axis) -> dict[str, Any]:
+def place_axis(axis: Axis) -> dict[str, Any]:
+    """How a parameter's own axis is drawn: its range, its scale, the labels of its choices."""
     style: dict[str, Any] = {"title": {"text": axis.name, "font": {"size": 13}, "standoff": 10}}
     if not axis.ordered:
         places = list(range(len(axis.choices)))

@@ -244,7 +244,7 @@ def busy(bars: list[Bar]) -> float | None:
 
 @dataclass(frozen=True)
 class Rung:
-    """What happened at one decision point: how many trials were looked at, and what was decided."""
+    """What happened at one decision point: how many trials were looked at, and what each was told in the end."""
 
     iteration: int
     reached: int
@@ -252,12 +252,16 @@ class Rung:
 
 
 def decisions(experiment: Experiment) -> list[Rung]:
-    """One row for each iteration at which the scheduler decided about a trial."""
+    """One row for each iteration at which the scheduler decided about a trial.
+
+    A trial counts once: of one that was paused there and promoted later, the last decision.
+    """
     found: dict[int, dict[str, int]] = {}
     for trial in _trials(experiment):
-        for decision in trial.decisions:
-            actions = found.setdefault(int(decision["iteration"]), {})
-            actions[decision["action"]] = actions.get(decision["action"], 0) + 1
+        last = {int(decision["iteration"]): str(decision["action"]) for decision in trial.decisions}
+        for iteration, action in last.items():
+            actions = found.setdefault(iteration, {})
+            actions[action] = actions.get(action, 0) + 1
     return [Rung(iteration, sum(actions.values()), actions) for iteration, actions in sorted(found.items())]
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raytune_suite.analysis import Experiment
-from raytune_suite.plots import figures, parameters, tables
+from raytune_suite.plots import figures, model, parameters, surrogate, tables
 from raytune_suite.plots.style import DARK
 from raytune_suite.report.listing import study, trials
 from raytune_suite.report.summary import subtitle, summary
-from raytune_suite.report.words import when
+from raytune_suite.report.words import value_text, when
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -39,10 +39,12 @@ def html(experiment: Experiment) -> str:
         ("progress", "Progress", _progress(experiment, drawn)),
         ("curves", "Learning curves", _curves(experiment, drawn)),
         ("parameters", "Parameters", _parameters(experiment, drawn)),
+        ("model", "Model", _model(experiment, drawn)),
         ("timeline", "Timeline", _timeline(experiment, drawn)),
         ("trials", "Trials", trials(experiment)),
         ("environment", "Study and environment", study(experiment)),
     ]
+    sections = [section for section in sections if section[2]]
     fields = {
         "title": f"{escape(experiment.name)} · raytune report",
         "name": escape(experiment.name),
@@ -116,6 +118,50 @@ def _parameters(experiment: Experiment, drawn: Figures) -> str:
         f'<p class="about next">{slices}</p><div class="panels">{panels}</div>'
         f'<p class="about next">{lines}</p>{_figure(drawn, "parallel", parameters.parallel(experiment))}'
     )
+
+
+def _model(experiment: Experiment, drawn: Figures) -> str:
+    """What the searcher's model believes; nothing at all for a searcher that has none."""
+    believed = model.beliefs(experiment)
+    if not believed.applies:
+        return ""
+    if not believed.panels:
+        return f'<p class="about">The model has too little to go by. {escape(believed.missing or "")}</p>'
+    panels = "".join(
+        _figure(drawn, f"effect-{place}", surrogate.effect_of(experiment, believed, panel))
+        for place, panel in enumerate(believed.panels)
+    )
+    about = (
+        "What the searcher's model believes each parameter does to a whole training: the mean over configurations like "
+        "those tried, with a band of one standard deviation, which is wide where little was tried. Points are trials "
+        "that trained to the end, ticks at the foot the others. No curve goes beyond the worst value of a whole "
+        "training."
+    )
+    return f'{_predictions(experiment, drawn)}<p class="about next">{about}</p><div class="panels">{panels}</div>'
+
+
+def _predictions(experiment: Experiment, drawn: Figures) -> str:
+    """What the model predicted when it proposed a trial, beside what came."""
+    table = model.predictions(experiment)
+    if not table.rows:
+        return f'<p class="about">{surrogate.NOT_ONE}</p>'
+    drawing = _figure(drawn, "predictions", surrogate.predicted_of(experiment, table))
+    count = len(table.rows)
+    facts = [
+        ("compared", f"{count}"),
+        ("inside the range", f"{table.inside} ({table.inside / count:.0%})"),
+        ("median error", value_text(table.error)),
+        ("not comparable", f"{table.left_out}"),
+    ]
+    rows = "".join(f"<tr><td>{name}</td><td class=n>{text}</td></tr>" for name, text in facts)
+    reading = (
+        "Each point is a trial that the model proposed and that trained to the end: what was predicted when it was "
+        "proposed, with one standard deviation, over what came. If the model knows how sure it may be, about two "
+        "thirds of the bars meet the dashed line, fewer where equal configurations come out differently. Trials that "
+        "were stopped early, failed or still run cannot be compared."
+    )
+    words = f'<div class="card"><h3>Predictions</h3><p class="about">{reading}</p><table>{rows}</table></div>'
+    return f'<div class="pair">{drawing}{words}</div>'
 
 
 def _key() -> str:

@@ -141,6 +141,25 @@ def test_show_explains_why_a_trial_was_stopped(project: Path, capsys: pytest.Cap
     assert [report["iteration"] for report in story["reports"]] == [1, 2, 3]
 
 
+def test_show_explains_why_a_trial_was_proposed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    story = made_up.Story(tmp_path / "made-up")
+    note = {"why": "explore", "predicted": 0.5, "low": 0.4, "high": 0.6, "observations": 4, "pending": 1, "failed": 0}
+    story.trial(0, "design")
+    story.journal.append("trial", number=1, trial_id="00001", config={}, point={}, origin="model", note=note)
+    story.start(1)
+    story.curve(1, [0.45] * 9)
+    story.end(1, value=0.45, best=0.45, iteration=9)
+    story.close()
+    text = " ".join(run(capsys, "show", str(story.folder), "1").split())
+    assert "proposed by the model to explore: it expected 0.5 (0.4 to 0.6) from 4 trials with a value" in text
+    assert "it came to 0.45 (0.05 lower, inside the range)" in text
+    assert "one of the even cover at the start" in run(capsys, "show", str(story.folder), "0")
+    raw = data(capsys, "show", str(story.folder), "1")
+    assert raw["note"] == note
+    assert raw["prediction"] == {"predicted": 0.5, "low": 0.4, "high": 0.6, "actual": 0.45, "inside": True}
+    assert data(capsys, "show", str(story.folder), "0")["prediction"] is None
+
+
 def test_show_gives_the_traceback_of_a_failed_trial(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys, "show", "experiments/made-up", "3")
     assert "ValueError: no such layer" in text
