@@ -46,6 +46,14 @@ _MIXED: dict[str, Any] = {
     "epochs_per_step": 1,
 }
 
+_WIDE: list[dict[str, Any]] = [
+    {"grid": [0.0, 0.5]},
+    {"choice": ["a", "b"]},
+    {"randint": [1, 3]},
+    {"choice": [True, False]},
+    {"grid": [1e-3, 1e-1]},
+]
+
 _FINITE = {"finite": 9, "single": 1}
 
 SPACES: dict[str, Space] = {}
@@ -53,7 +61,7 @@ SPACES: dict[str, Space] = {}
 
 
 def spaces() -> dict[str, Space]:
-    """Mixed types, one parameter, conditions, a constraint, a finite space, a single value."""
+    """Mixed types, one parameter, conditions, a constraint, a finite space, a single value, fifty parameters."""
     if not SPACES:
         boxes = {"a": {"randint": [1, 11]}, "b": {"randint": [1, 11]}, "x": _CONTINUOUS}
         SPACES.update(
@@ -63,6 +71,7 @@ def spaces() -> dict[str, Space]:
             constrained=Space.parse(boxes, "a * b <= 16"),
             finite=Space.parse({"a": {"choice": ["p", "q", "r"]}, "b": {"randint": [0, 3]}}),
             single=Space.parse({"a": {"choice": ["only"]}, "b": 3}),
+            wide=Space.parse({f"x{i}": _WIDE[i % len(_WIDE)] for i in range(50)}),
         )
     return SPACES
 
