@@ -43,7 +43,10 @@ class Waiting:
     def on(self, trials: Sequence[Any], slots: int) -> None:
         """At least one of ``slots`` waits. ``trials``: those that have not ended; their workers may be idle soon."""
         self._is_on = True
-        self._keep(self._kept | Counter({trial.placement_group_factory: slots for trial in trials}))
+        wanted = self._kept.copy()
+        for trial in trials:
+            wanted[trial.placement_group_factory] = slots
+        self._keep(wanted)
         self._spare([trial for trial in trials if trial.status == trial.PENDING])
 
     def off(self) -> None:

@@ -98,7 +98,7 @@ def test_a_signal_ends_a_study_whose_searcher_does_not_end(tmp_path: Path) -> No
 
 
 def _wait_for_end(folder: Path) -> None:
-    for _ in range(900):
+    for _ in range(1800):
         if (folder / "journal.jsonl").exists() and '"event":"end"' in (folder / "journal.jsonl").read_text():
             return
         time.sleep(0.1)
