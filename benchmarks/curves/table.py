@@ -39,7 +39,8 @@ class Table:
             head, *lines = [json.loads(line) for line in file]
         losses = np.array([line["values"] for line in lines], dtype=float)
         losses[np.isnan(losses)] = np.inf
-        seconds = np.array([line["seconds"] for line in lines], dtype=float)
+        # one number where the time of an iteration was measured per shape, else one per iteration
+        seconds = np.array([np.broadcast_to(line["seconds"], losses.shape[1]) for line in lines], dtype=float)
         return cls(name, Space.parse(head["space"]), [line["point"] for line in lines], losses, seconds)
 
     def row(self, point: Mapping[str, Any]) -> int:

@@ -1,37 +1,55 @@
-"""The recorded tasks: finite versions of the spaces of three studies, and how one configuration is trained."""
+"""The recorded tasks: finite versions of the spaces of three studies."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from raytune_suite.resolve import resolve
-from raytune_suite.seeds import trial_seed
 from raytune_suite.space import Space
-from raytune_suite.study import Study
-from raytune_suite.trainable import Context
 
-STUDIES = Path(__file__).parents[2] / "studies"
+ROOT = Path(__file__).parents[2]
 MAX_ITERATIONS = 27
-_SEED = 77
+Point = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A study's trainable over a grid: ``space`` as in a study file; ``trainable`` instead of the study's own."""
+    """A trainable over a grid.
+
+    Attributes:
+        name: of the study whose trainable it is.
+        trainable: as in a study file.
+        space: as in a study file, finite.
+        stacked: parameters that change neither shapes nor the time of a step: trained in one stack.
+    """
 
     name: str
+    trainable: str
     space: Mapping[str, Any]
-    trainable: str | None = None
+    stacked: tuple[str, ...]
 
     @property
-    def study(self) -> Study:
-        """The study whose trainable, metric and mode the task has."""
-        return Study.load(STUDIES / f"{self.name}.yaml")
+    def grid(self) -> Space:
+        """The space, parsed."""
+        return Space.parse(self.space)
+
+    def resolve(self) -> Any:
+        """The trainable's class."""
+        return resolve(self.trainable, ROOT)
+
+    def stacks(self) -> Iterator[list[tuple[int, Point]]]:
+        """All points with their numbers in the grid, those together that are trained in one stack."""
+
+        def shape(numbered: tuple[int, Point]) -> str:
+            return repr(sorted((k, v) for k, v in numbered[1].items() if k not in self.stacked))
+
+        for _, members in groupby(sorted(enumerate(self.grid.enumerate()), key=shape), key=shape):
+            yield list(members)
 
 
 def _rates(low: float, high: float, count: int) -> dict[str, list[float]]:
@@ -45,69 +63,49 @@ TASKS = {
     for task in [
         Task(
             "tabular",
+            "benchmarks.curves.brief:BriefMLP",
             {
                 "data": "sklearn:digits",
                 "target": "target",
                 "task": "auto",
                 "activation": "relu",
-                "learning_rate": _rates(1e-4, 1e-1, 8),
-                "width": {"grid": [16, 64, 256]},
+                "learning_rate": _rates(1e-4, 1e-1, 16),
+                "width": {"grid": [16, 48, 128]},
                 "depth": {"grid": [1, 2, 3]},
                 "dropout": {"grid": [0.0, 0.2, 0.4]},
-                "weight_decay": {"grid": [0.001, 0.3]},
-                "batch_size": {"grid": [32, 64, 128]},
+                "weight_decay": {"grid": [0.001, 0.03, 0.3, 1.0]},
+                "batch_size": {"grid": [16, 32, 64]},
             },
+            ("learning_rate", "weight_decay"),
         ),
         Task(
             "digits",
+            "benchmarks.curves.brief:BriefCNN",
             {
                 "weight_decay": 1e-4,
-                "learning_rate": _rates(1e-4, 1e-1, 8),
-                "channels": {"grid": [8, 16, 24]},
-                "batch_size": {"grid": [32, 64, 128]},
+                "learning_rate": _rates(3e-4, 1e-1, 12),
+                "channels": {"grid": [4, 6, 8, 12]},
+                "batch_size": {"grid": [16, 32, 64]},
                 "optimizer": {"choice": ["sgd", "adamw"]},
                 "momentum": {"grid": [0.8, 0.95], "when": "optimizer == 'sgd'"},
                 "dropout": {"grid": [0.0, 0.25, 0.5]},
             },
+            ("learning_rate", "momentum"),
         ),
         Task(
             "bytes",
+            "benchmarks.curves.brief:BriefTransformer",
             {
                 "heads": 4,
                 "dropout": 0.0,
                 "weight_decay": 0.01,
-                "learning_rate": _rates(3e-4, 1e-1, 8),
-                "width": {"grid": [16, 32, 48]},
+                "learning_rate": _rates(5e-4, 1e-1, 12),
+                "width": {"grid": [16, 24, 32]},
                 "depth": {"grid": [1, 2]},
                 "batch_size": {"grid": [8, 16, 32]},
                 "warmup": {"grid": [5, 50]},
             },
-            "benchmarks.curves.brief:BriefTransformer",
+            ("learning_rate", "warmup"),
         ),
     ]
 }
-
-
-class Trainer:
-    """Trains configurations of one task in this process, without Ray."""
-
-    def __init__(self, task: Task) -> None:
-        self._study = task.study
-        self._space = Space.parse(task.space)
-        self._cls = resolve(task.trainable or self._study.trainable, self._study.project)
-
-    def train(self, point: Mapping[str, Any], number: int) -> tuple[list[float], list[float]]:
-        """Metrics (inf where not finite) and CPU seconds of every iteration of configuration ``number``."""
-        study = self._study
-        context = Context.standalone(
-            seed=trial_seed(_SEED, number), max_iterations=MAX_ITERATIONS, metric=study.metric, mode=study.mode
-        )
-        trainable = self._cls(self._space.config(dict(point)), context)
-        values, seconds = [], []
-        for _ in range(MAX_ITERATIONS):
-            started = time.process_time()
-            value = float(trainable.step()[study.metric])
-            seconds.append(time.process_time() - started)
-            values.append(value if math.isfinite(value) else math.inf)
-        trainable.close()
-        return values, seconds

@@ -198,6 +198,13 @@ def test_the_upper_median_is_one_of_the_values() -> None:
     assert upper_median([4.0, 1.0, 2.0, 3.0]) == 2.0
 
 
-def test_the_grids_hold_hundreds_of_configurations() -> None:
-    sizes = {name: Space.parse(task.space).size() for name, task in TASKS.items()}
-    assert sizes == {"tabular": 1296, "digits": 648, "bytes": 288}
+def test_the_grids_hold_hundreds_of_configurations_in_stacks_of_one_shape() -> None:
+    sizes = {name: task.grid.size() for name, task in TASKS.items()}
+    assert sizes == {"tabular": 5184, "digits": 1296, "bytes": 432}
+    for task in TASKS.values():
+        stacks = list(task.stacks())
+        numbers = [number for stack in stacks for number, _ in stack]
+        assert sorted(numbers) == list(range(sizes[task.name] or 0))
+        for stack in stacks:
+            rest = [{k: v for k, v in point.items() if k not in task.stacked} for _, point in stack]
+            assert all(shape == rest[0] for shape in rest)
