@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from searching.quick import quick
-from searching.references import load, write
+from searching.references import load, lower, write
 from searching.report import report
 from searching.runs import MODES, plan, read, work
 from searching.sessions import SEARCHERS
@@ -29,7 +29,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def references(args: argparse.Namespace) -> int:
-    """Compute what scores are measured by, anew."""
+    """Compute what scores are measured by, anew; or lower the best known losses to what was found since."""
+    if args.lower:
+        lower(read(args.results))
+        return 0
     write([TASKS[name] for name in args.tasks], read(args.results), args.environments)
     return 0
 
@@ -58,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     reports.set_defaults(do=show)
     refs = commands.add_parser("references", help="freeze best known losses and random search's medians")
     refs.add_argument("results", nargs="*", type=Path, help="result files whose best losses count too")
+    refs.add_argument("--lower", action="store_true", help="only lower best known losses to those of the results")
     refs.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
     refs.add_argument("--environments", type=Path, default=ENVIRONMENTS)
     refs.set_defaults(do=references)

@@ -104,15 +104,28 @@ def write(tasks: Iterable[Task], results: Sequence[Mapping[str, Any]], environme
     """Compute the references of ``tasks`` and put them into the file, others' left as they are."""
     for task in tasks:
         entry = reference(task, results, environments)
-        others = load(path) if path.exists() else {}
-        known = {**others, task.name: entry}
-        frozen = {name: known[name] for name in TASKS if name in known}
-        print(
-            f"{task.name:28} best {entry['best_known']:.6g}, random after 60: {entry['random_median'][59]:.6g}",
-            flush=True,
-        )
-        body = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in frozen.items())
-        path.write_text(f'{{"tasks_version": {VERSION}, "tasks": {{\n{body}\n}}}}\n')
+        save({**(load(path) if path.exists() else {}), task.name: entry}, path)
+        after = entry["random_median"][59]
+        print(f"{task.name:28} best {entry['best_known']:.6g}, random after 60: {after:.6g}", flush=True)
+
+
+def lower(results: Sequence[Mapping[str, Any]], path: Path = FILE) -> None:
+    """Lower the best known losses to what ``results`` found, where no optimum is known; the rest stays frozen."""
+    references = load(path)
+    for name, entry in references.items():
+        seen = [result["best"][-1] for result in results if result["task"] == name]
+        found = min(seen, default=entry["best_known"])
+        if entry["source"] == "search" and found < entry["best_known"]:
+            print(f"{name:28} best {entry['best_known']:.6g} becomes {found:.6g}")
+            entry["best_known"] = found
+    save(references, path)
+
+
+def save(references: Mapping[str, Any], path: Path) -> None:
+    """Write the file, a line a task, in the order of the tasks."""
+    lines = [f" {json.dumps(name)}: {json.dumps(references[name])}" for name in TASKS if name in references]
+    body = ",\n".join(lines)
+    path.write_text(f'{{"tasks_version": {VERSION}, "tasks": {{\n{body}\n}}}}\n')
 
 
 def load(path: Path = FILE) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from searching import runs
 from searching.peers.protocol import Parameter, active_only
-from searching.references import climb, load, random_medians, score
+from searching.references import climb, load, lower, random_medians, save, score
 from searching.report import report
 from searching.runs import MODES, Mode, Run, append, evaluate, plan, read, record, work
 from searching.scores import collect
@@ -175,6 +175,16 @@ def test_the_references_cover_every_task_and_are_in_order() -> None:
         assert len(medians) == 80
         assert (np.diff(medians) <= 0).all()
         assert reference["best_known"] < medians[-1]
+
+
+def test_a_better_loss_lowers_the_best_known_but_not_a_known_optimum(tmp_path: Path) -> None:
+    path = tmp_path / "references.json"
+    before = load()
+    save(before, path)
+    lower([{"task": "branin", "best": [-9.0]}, {"task": "plateaus", "best": [3.0, -9.0]}], path)
+    after = load(path)
+    assert after.pop("plateaus")["best_known"] == -9.0
+    assert after == {name: before[name] for name in TASKS if name != "plateaus"}
 
 
 def test_the_median_of_random_search_is_what_simulated_random_searches_find() -> None:
