@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -236,6 +237,7 @@ class Engine:
         """Why the point is proposed, in the user's terms."""
         mean, deviation = (float(part[0]) for part in goal.predict(self.encoder.features(unit[None, :])))
         better = mean < goal.best + _WORTH
+        deviation = math.hypot(deviation, math.sqrt(goal.objective.kernel.noise))  # what comes is noisy, too
         expected = [history.metric(warped.loss(mean + shift * deviation)) for shift in (0.0, -1.0, 1.0)]
         facts: dict[str, Any] = {"why": "exploit" if better else "explore"}
         numbers = [_short(value) for value in expected if value is not None]
