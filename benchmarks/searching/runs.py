@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import heapq
 import json
 import time
@@ -114,10 +115,10 @@ def record(run: Run, session: Session) -> dict[str, Any]:
 
 
 def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """All runs of result files, those of another version of the tasks left out; a torn last line is too."""
+    """All runs of result files, packed (.gz) or not, but those of another version of the tasks and torn last lines."""
     found = []
     for path in paths:
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in _text(path).splitlines() if path.exists() else ():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
@@ -125,6 +126,13 @@ def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
             if entry["tasks_version"] == VERSION:
                 found.append(entry)
     return found
+
+
+def _text(path: Path) -> str:
+    if path.suffix != ".gz":
+        return path.read_text()
+    with gzip.open(path, "rt") as file:
+        return file.read()
 
 
 def append(path: Path, entry: dict[str, Any]) -> None:
