@@ -84,7 +84,7 @@ TASKS = {
             {
                 "weight_decay": 1e-4,
                 "learning_rate": _rates(3e-4, 1e-1, 12),
-                "channels": {"grid": [4, 6, 8, 12]},
+                "channels": {"grid": [4, 8, 12]},
                 "batch_size": {"grid": [16, 32, 64]},
                 "optimizer": {"choice": ["sgd", "adamw"]},
                 "momentum": {"grid": [0.8, 0.95], "when": "optimizer == 'sgd'"},
