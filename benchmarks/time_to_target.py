@@ -34,6 +34,7 @@ from raytune_suite import Study, as_tune, ray_runtime, run
 from raytune_suite.cli.overrides import load as load_study
 from raytune_suite.resolve import resolve
 from raytune_suite.search.foreign import to_ray
+from raytune_suite.space.domains import Domain, Int
 
 ARMS = ("suite", "random", "optuna")
 _MANY = 100_000
@@ -74,7 +75,7 @@ def with_optuna(path: Path, seed: int, args: argparse.Namespace) -> Trace:
     with tempfile.TemporaryDirectory(dir=args.folder) as storage:
         tune.Tuner(
             tune.with_resources(_trainable(study, seed), {"cpu": 1}),
-            param_space={**space.config({}), **{p.name: to_ray(p.domain) for p in space.parameters}},
+            param_space={**space.config({}), **{p.name: _domain(p.domain) for p in space.parameters}},
             tune_config=tune.TuneConfig(
                 metric=study.metric,
                 mode=study.mode,
@@ -96,6 +97,13 @@ def with_optuna(path: Path, seed: int, args: argparse.Namespace) -> Trace:
             ),
         ).fit()
     return clock.trace
+
+
+def _domain(domain: Domain) -> Any:
+    """Ray's domain; a step on a logarithmic scale, at which OptunaSearch fails, is left out."""
+    if isinstance(domain, Int) and domain.log and domain.q > 1:
+        return tune.lograndint(domain.lower, domain.upper + 1)
+    return to_ray(domain)
 
 
 def _trainable(study: Study, seed: int) -> type:
