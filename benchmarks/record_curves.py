@@ -5,9 +5,9 @@
 
 Trains on one thread, without Ray, configurations of one shape together (benchmarks/curves/train.py), shapes in a
 shuffled order, and writes a line per configuration to FOLDER/TASK.jsonl: its number in the grid, its point, the metric
-by iteration from 1 (null: not finite) and the CPU seconds of one iteration. Those are of the trainable training alone,
-once per shape: the median of five iterations after the first. Started again, it goes on. ``--pack`` writes a complete
-recording, compressed.
+by iteration from 1 (the mean of the repeats; null: not finite) and the CPU seconds of one iteration of one repeat:
+the median of five iterations after the first, of the trainable training alone, once per shape. Started again, it goes
+on. ``--pack`` writes a complete recording, compressed.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def record(task: Task, path: Path) -> None:
 
 
 def _recorded(task: Task, members: list[tuple[int, Point]]) -> list[dict[str, Any]]:
-    configs = [task.grid.config(point) for _, point in members]
-    seeds = [trial_seed(_SEED, number) for number, _ in members]
+    configs = [task.grid.config(point) for _, point in members for _ in range(task.repeats)]
+    seeds = [trial_seed(_SEED + repeat, number) for number, _ in members for repeat in range(task.repeats)]
     cls = task.resolve()
-    losses = train(cls, configs, seeds, MAX_ITERATIONS)
+    losses = train(cls, configs, seeds, MAX_ITERATIONS).reshape(len(members), task.repeats, -1).mean(1)
     seconds = float(f"{seconds_of(cls, configs[0]):.3g}")
     return [
         {"number": number, "point": point, "values": [_rounded(v) for v in values], "seconds": seconds}
@@ -88,7 +88,13 @@ def pack(task: Task, path: Path, folder: Path) -> None:
     lines = sorted(_lines(path), key=lambda line: int(line["number"]))
     if [line["number"] for line in lines] != list(range(size)):
         raise SystemExit(f"{path} holds {len(lines)} of {size} configurations: let the recording end first")
-    head = {"task": task.name, "trainable": task.trainable, "space": task.space, "torch": torch.__version__}
+    head = {
+        "task": task.name,
+        "trainable": task.trainable,
+        "space": task.space,
+        "repeats": task.repeats,
+        "torch": torch.__version__,
+    }
     text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in [head, *lines])
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{task.name}.jsonl.gz").open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:

@@ -26,12 +26,14 @@ class Task:
         trainable: as in a study file.
         space: as in a study file, finite.
         stacked: parameters that change neither shapes nor the time of a step: trained in one stack.
+        repeats: trainings of each configuration, from other seeds, whose mean is its curve (a study's ``repeats``).
     """
 
     name: str
     trainable: str
     space: Mapping[str, Any]
     stacked: tuple[str, ...]
+    repeats: int = 1
 
     @property
     def grid(self) -> Space:
@@ -69,28 +71,30 @@ TASKS = {
                 "target": "target",
                 "task": "auto",
                 "activation": "relu",
-                "learning_rate": _rates(1e-4, 1e-1, 16),
+                "learning_rate": _rates(1e-4, 1e-1, 12),
                 "width": {"grid": [16, 48, 128]},
                 "depth": {"grid": [1, 2, 3]},
                 "dropout": {"grid": [0.0, 0.2, 0.4]},
-                "weight_decay": {"grid": [0.001, 0.03, 0.3, 1.0]},
+                "weight_decay": {"grid": [0.001, 0.1, 1.0]},
                 "batch_size": {"grid": [16, 32, 64]},
             },
             ("learning_rate", "weight_decay"),
+            repeats=3,
         ),
         Task(
             "digits",
             "benchmarks.curves.brief:BriefCNN",
             {
                 "weight_decay": 1e-4,
-                "learning_rate": _rates(3e-4, 1e-1, 12),
-                "channels": {"grid": [4, 8, 12]},
+                "learning_rate": _rates(3e-4, 1e-1, 10),
+                "channels": {"grid": [4, 8]},
                 "batch_size": {"grid": [16, 32, 64]},
                 "optimizer": {"choice": ["sgd", "adamw"]},
                 "momentum": {"grid": [0.8, 0.95], "when": "optimizer == 'sgd'"},
                 "dropout": {"grid": [0.0, 0.25, 0.5]},
             },
             ("learning_rate", "momentum"),
+            repeats=3,
         ),
         Task(
             "bytes",
