@@ -160,6 +160,7 @@ class BayesianSearcher(Searcher):
             left=self._left(),
             trials=self.num_trials,
             known=(losses[kept][whole[kept]], values[whole[kept]]),
+            higher_is_better=self.mode == "max",
         )
 
     def _outcomes(self, known: list[Observation]) -> tuple[Array, Array, npt.NDArray[np.bool_]]:

@@ -54,7 +54,8 @@ class History:
         log_seconds: the log of the seconds per iteration, shape (n,); None if costs do not count.
         left: units of all points that can still be tried, where they are few enough to be listed.
         trials: how many there will be in all.
-        known: losses of whole trainings beside the metric's values, shapes (k,), to speak to the user in his terms.
+        known: losses of whole trainings and the metric's values, shapes (k,), to speak to the user in their terms.
+        higher_is_better: of the metric.
     """
 
     units: Array
@@ -66,6 +67,7 @@ class History:
     left: Array | None = None
     trials: int | None = None
     known: tuple[Array, Array] = (np.empty(0), np.empty(0))
+    higher_is_better: bool = False
 
     def distinct(self) -> History:
         """Trials at the same point as one, at the mean of their losses."""
@@ -86,12 +88,15 @@ class History:
         )
 
     def metric(self, loss: float) -> float | None:
-        """The metric's value at a loss, read off whole trainings; None if there are too few of them."""
-        losses, values = self.known
-        if len(losses) < _FEWEST_WHOLE:
+        """The metric's value at a loss, read off whole trainings; None if there are too few of them.
+
+        Ranks are matched, not trials: where curves were linked the order of the two may differ, and a better loss must
+        not read as a worse value.
+        """
+        if len(self.known[0]) < _FEWEST_WHOLE:
             return None
-        order = np.argsort(losses, kind="stable")
-        losses, values = losses[order], values[order]
+        losses, values = np.sort(self.known[0]), np.sort(self.known[1])
+        values = -np.sort(-values) if self.higher_is_better else values
         if loss < losses[0] and losses[-1] > losses[0]:
             slope = (values[len(values) // 2] - values[0]) / max(losses[len(losses) // 2] - losses[0], 1e-12)
             return float(values[0] + slope * (loss - losses[0]))
