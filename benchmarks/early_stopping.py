@@ -89,6 +89,9 @@ def main() -> None:
     parser.add_argument("--label", help="name of these options in the results")
     parser.add_argument("--results", type=Path, default=Path("early_stopping.jsonl"))
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument(
+        "--share", type=float, help="time to what this share of a table reaches, not random/stop's median"
+    )
     parser.add_argument("--quick", action="store_true", help="one task, three seeds, three arms")
     parser.add_argument("--report", action="store_true", help="play nothing, print what is there")
     args = parser.parse_args()
@@ -97,7 +100,7 @@ def main() -> None:
         args.arms = ["random/stop", "tpe-first/stop", "bayesian/stop"]
     if not args.report:
         run(args)
-    report.show(list(results.read(args.results)), args.tasks, args.workers, args.data)
+    report.show(list(results.read(args.results)), args.tasks, args.workers, args.data, args.share)
 
 
 if __name__ == "__main__":

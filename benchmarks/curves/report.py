@@ -15,14 +15,16 @@ from benchmarks.curves.table import Table
 RULES = ("stop", "promotion")
 
 
-def show(results: Sequence[Result], tasks: Sequence[str], workers: Sequence[int], data: Path) -> None:
-    """Print, for every number of workers, every task and all of them together."""
+def show(
+    results: Sequence[Result], tasks: Sequence[str], workers: Sequence[int], data: Path, share: float | None = None
+) -> None:
+    """Print, for every number of workers, every task and all of them together; ``share``: see Scores."""
     for count in workers:
         found = []
         for task in tasks:
             of_task = [r for r in results if (r.case.task, r.case.workers) == (task, count)]
             if of_task:
-                found.append(Scores(Table.load(task, data), of_task))
+                found.append(Scores(Table.load(task, data), of_task, share))
                 print(f"\n{task}, {count} workers\n")
                 _losses(found[-1])
                 _times(found[-1])
@@ -52,8 +54,10 @@ def _times(scores: Scores) -> None:
     if YARDSTICK not in scores.arms:
         return
     below = int((scores.table.losses.min(1) <= scores.level).sum())
-    print(f"\nTime to {scores.level:.4g} ({YARDSTICK}'s median; {below} of {len(scores.table.points)} configurations")
-    print("get there), in horizons, and speed-ups (ratio of restricted means)\n")
+    print(
+        f"\nTime to {scores.level:.4g} ({below} of {len(scores.table.points)} configurations get there), in horizons;"
+    )
+    print("speed-ups (ratios of restricted means)\n")
     others = _others(scores)
     print(f"| arm | reached | median | restricted mean | {' | '.join(f'over {other}' for other in others)} |")
     print("|---" * (4 + len(others)) + "|")

@@ -2,7 +2,8 @@
 
 * Score of a loss: 0 is the best of the table, 1 the median best of ten whole trainings of random configurations.
 * The level is the upper median over seeds of the final best loss of random/stop: at least half of its own seeds reach
-  it, many of them late.
+  it, many of them late. Few configurations of a table get there; a level that a larger share of them reaches can be
+  asked for instead, and depends less on chance.
 * Time to the level: fractions of the horizon. A run that does not reach it counts as 1 in the restricted mean
   (Royston and Parmar, 2013), for every arm alike, which understates how slow an arm is; the median has no such bound
   and is the horizon or more where fewer than half of the runs get there.
@@ -41,10 +42,14 @@ class Speedup:
 
 
 class Scores:
-    """The results of one task with one number of workers, by arm and seed."""
+    """The results of one task with one number of workers, by arm and seed.
 
-    def __init__(self, table: Table, results: Sequence[Result]) -> None:
+    ``share``: of the configurations that reach the level; None: random/stop's median.
+    """
+
+    def __init__(self, table: Table, results: Sequence[Result], share: float | None = None) -> None:
         self.table = table
+        self._fixed = None if share is None else float(np.quantile(table.losses.min(1), share, method="lower"))
         self._runs: dict[str, dict[int, Result]] = {}
         for result in results:
             self._runs.setdefault(result.case.arm, {})[result.case.seed] = result
@@ -71,7 +76,7 @@ class Scores:
     @property
     def level(self) -> float:
         """The loss to be reached."""
-        return upper_median([run.loss(1.0) for run in self.runs(YARDSTICK)])
+        return self._level(self.runs(YARDSTICK))
 
     def median_time(self, arm: str) -> float:
         """When half of the runs have reached the level; inf: they do not."""
@@ -101,8 +106,11 @@ class Scores:
         """One draw: seeds are drawn once and used for every arm that has them; an arm with fewer draws its own."""
         seeds = sorted(self._runs[YARDSTICK])
         drawn = rng.choice(seeds, len(seeds))
-        level = upper_median([self._runs[YARDSTICK][seed].loss(1.0) for seed in drawn])
+        level = self._level([self._runs[YARDSTICK][seed] for seed in drawn])
         return self._mean(against, drawn, level, rng) / self._mean(arm, drawn, level, rng)
+
+    def _level(self, yardstick: Sequence[Result]) -> float:
+        return upper_median([run.loss(1.0) for run in yardstick]) if self._fixed is None else self._fixed
 
     def _mean(self, arm: str, drawn: npt.NDArray[np.int_], level: float, rng: np.random.Generator) -> float:
         runs = self._runs[arm]

@@ -193,6 +193,12 @@ def test_a_run_that_misses_the_level_counts_as_the_horizon() -> None:
     assert math.isinf(Scores(made_up(), [*random, result("slow/stop", 0, (0.1, 9.0))]).median_time("slow/stop"))
 
 
+def test_the_level_can_be_what_a_share_of_the_table_reaches() -> None:
+    table = made_up()
+    scores = Scores(table, [result("random/stop", 0, (0.2, 5.0))], share=0.1)
+    assert (table.losses.min(1) <= scores.level).mean() == pytest.approx(0.1, abs=0.02)
+
+
 def test_the_upper_median_is_one_of_the_values() -> None:
     assert upper_median([3.0, 1.0, 2.0]) == 2.0
     assert upper_median([4.0, 1.0, 2.0, 3.0]) == 2.0
