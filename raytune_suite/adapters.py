@@ -21,8 +21,9 @@ from ray.tune.search.search_algorithm import SearchAlgorithm
 from ray.tune.stopper import Stopper
 
 from raytune_suite.controller import Waiting
-from raytune_suite.driver import Driver, NewTrial, Report
+from raytune_suite.driver import Driver
 from raytune_suite.failures import Failure, classify
+from raytune_suite.live import NewTrial, Report
 from raytune_suite.schedulers import Scheduler
 from raytune_suite.worker import REPORT
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError, TrainableError
 from raytune_suite.failures import Failure
+from raytune_suite.live import CONTINUE, PAUSE, RETURNED, STOP, Decide, Live, Log, NewTrial, Report, trial_id
 from raytune_suite.metrics import check_report, value_of
 from raytune_suite.schedulers.core import Explanation, Scheduler
 from raytune_suite.search.ahead import Forecast
@@ -26,47 +26,6 @@ from raytune_suite.stoppers import Stopped, Stoppers
 from raytune_suite.study import Study
 
 logger = logging.getLogger("raytune_suite")
-
-CONTINUE, PAUSE, STOP = "CONTINUE", "PAUSE", "STOP"
-RETURNED = "the trainable returned"
-Report = tuple[int, dict[str, Any], float, dict[str, Any]]
-"""Iteration, flat metrics (empty: the code ended), training seconds so far, facts from the worker."""
-
-
-Decide = Callable[[float], str]
-"""Asks Ray's scheduler about the report at hand, given the metric's value: CONTINUE, PAUSE or STOP."""
-
-
-@dataclass(frozen=True)
-class NewTrial:
-    """What the engine needs to start a trial."""
-
-    number: int
-    trial_id: str
-    config: dict[str, Any]
-
-
-class Log(Protocol):
-    """Where the driver writes: the journal, or what stands in for it while a journal is lived through again."""
-
-    def append(self, kind: str, **fields: Any) -> int:
-        """Write one event and return its number."""
-        ...
-
-
-@dataclass
-class Live:
-    """A trial that has not ended: what is known of it besides its record."""
-
-    point: dict[str, Any]
-    config: dict[str, Any]
-    iteration: int = 0
-    value: float | None = None
-    best: float | None = None
-    attempt: int = 0
-    ending: Stopped | None = None
-    spent: dict[State, int] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 class Driver:
@@ -391,8 +350,3 @@ class Driver:
 
     def _write(self, kind: str, **fields: Any) -> None:
         self.seq = self.journal.append(kind, **fields)
-
-
-def trial_id(number: int) -> str:
-    """The name of a trial everywhere: in folders, TensorBoard and Ray."""
-    return f"{number:05d}"

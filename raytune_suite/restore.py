@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytune_suite.driver import CONTINUE, RETURNED, Driver, Live, Log, trial_id
+from raytune_suite.driver import Driver
 from raytune_suite.errors import ExperimentError
+from raytune_suite.live import CONTINUE, RETURNED, Live, Log, trial_id
 from raytune_suite.search.core import Observation, Searcher, Suggestion
 from raytune_suite.search.suggestions import Suggestions
 from raytune_suite.states import State

@@ -14,9 +14,10 @@ from typing import Any
 from raytune_suite import journal as journals
 from raytune_suite import ray_runtime, schedulers, warmstart
 from raytune_suite.closing import shown_path
-from raytune_suite.driver import Driver, trial_id
+from raytune_suite.driver import Driver
 from raytune_suite.errors import ExperimentError
 from raytune_suite.journal import Journal
+from raytune_suite.live import trial_id
 from raytune_suite.opening import study_of
 from raytune_suite.record import Record, TrialRecord, fold
 from raytune_suite.restore import Past, restore, running_time

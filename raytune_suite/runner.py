@@ -9,15 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from raytune_suite import (
@@ -38,6 +34,7 @@ from raytune_suite.checkpoints import TrialCheckpoints
 from raytune_suite.driver import Driver
 from raytune_suite.errors import EnvironmentMismatchError, RaytuneError
 from raytune_suite.journal import Journal
+from raytune_suite.logfile import written_to
 from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
@@ -45,6 +42,7 @@ from raytune_suite.resources import Cluster, request, slots
 from raytune_suite.schedulers.core import Scheduler
 from raytune_suite.search.preparation import Preparation
 from raytune_suite.search.suggestions import Background, at_once
+from raytune_suite.signals import exit_code, handled
 from raytune_suite.states import State
 from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
@@ -125,7 +123,10 @@ class Run:
         try:
             if self.past is None:
                 (self.folder / "study.yaml").write_text(self.study.dump())
-            with ray_runtime.connected(address, self.verbosity, num_cpus, num_gpus), self._log_file():
+            with (
+                ray_runtime.connected(address, self.verbosity, num_cpus, num_gpus),
+                written_to(self.folder / "driver.log"),
+            ):
                 return self._with_ray()
         except BaseException as error:
             if self.journal.seq == 0:
@@ -165,7 +166,7 @@ class Run:
             view.start()
             if self.past is not None:
                 self.past.settle(driver)
-            with _signals(driver):
+            with handled(driver):
                 if not driver.finished:
                     self._search(driver, made)
             self._test(driver, record, made)
@@ -282,40 +283,10 @@ class Run:
         if driver.error is not None:
             state, code, reason = "failed", 2, str(driver.error)
         elif driver.stopped is not None and driver.stopped.state is State.INTERRUPTED:
-            state, code = "interrupted", _signal_code(driver.stopped.text)
+            state, code = "interrupted", exit_code(driver.stopped.text)
         self.journal.append("close", state=state, reason=reason, exit_code=code)
         self.journal.sync()
         return state, code
-
-    @contextmanager
-    def _log_file(self) -> Iterator[None]:
-        """Everything Ray and the suite log goes to ``driver.log``; the terminal belongs to the progress view."""
-        handler = _LogFile(self.folder / "driver.log", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        loggers = [logging.getLogger(name) for name in ("ray", "raytune_suite")]
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        before = [(log, list(log.handlers), log.propagate) for log in loggers]
-        for log in loggers:
-            log.handlers, log.propagate = [handler], False
-        logger.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            for log, handlers, propagate in before:
-                log.handlers, log.propagate = handlers, propagate
-            handler.close()
-
-
-class _LogFile(logging.FileHandler):
-    """A log that a full disk leaves incomplete; what went wrong is told once, by the journal."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
-        """Print no traceback for a line that cannot be written."""
-
-    def close(self) -> None:
-        """Close the file, whatever could not be flushed."""
-        with suppress(OSError):
-            super().close()
 
 
 class _Slots:
@@ -368,27 +339,3 @@ def data_dir() -> Path:
     """Where prepared data is kept on each node: ``$RAYTUNE_DATA_DIR``, or a folder in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("RAYTUNE_DATA_DIR") or Path(cache) / "raytune_suite")
-
-
-@contextmanager
-def _signals(driver: Driver) -> Iterator[None]:
-    """SIGINT and SIGTERM end the study in order; a second SIGINT ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if driver.stopping and number == signal.SIGINT:
-            os._exit(130)
-        driver.interrupt(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _signal_code(name: str) -> int:
-    return 128 + signal.Signals[name].value

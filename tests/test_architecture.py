@@ -74,6 +74,7 @@ LAYERS = (
     "authentication",
     "ray_runtime",
     "failures",
+    "live",
     "driver",
     "restore",
     "replay",
@@ -81,6 +82,8 @@ LAYERS = (
     "adapters",
     "final",
     "opening",
+    "logfile",
+    "signals",
     "runner",
     "resuming",
     # clusters

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from raytune_suite.driver import CONTINUE, PAUSE, STOP, Driver
+from raytune_suite.driver import Driver
 from raytune_suite.errors import SpaceExhaustedError
 from raytune_suite.failures import Failure
 from raytune_suite.journal import Journal, read
+from raytune_suite.live import CONTINUE, PAUSE, STOP
 from raytune_suite.record import Record, fold
 from raytune_suite.restore import restore
 from raytune_suite.schedulers.core import Ledger, Scheduler

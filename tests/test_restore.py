@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from raytune_suite import schedulers, search
-from raytune_suite.driver import STOP, Driver
+from raytune_suite.driver import Driver
 from raytune_suite.failures import Failure
 from raytune_suite.journal import Journal, read
+from raytune_suite.live import STOP
 from raytune_suite.record import Record, fold
 from raytune_suite.replay import replay
 from raytune_suite.restore import DifferenceError, StandIn, StandInController, restore, running_time

@@ -12,9 +12,10 @@ import pytest
 from test_restore import Killed, Session, left, loss, outcome, study
 
 from raytune_suite import schedulers, search
-from raytune_suite.driver import PAUSE, Driver
+from raytune_suite.driver import Driver
 from raytune_suite.failures import Failure
 from raytune_suite.journal import Journal, read
+from raytune_suite.live import PAUSE
 from raytune_suite.record import fold
 from raytune_suite.replay import replay
 from raytune_suite.restore import DifferenceError, StandIn, StandInController, restore
