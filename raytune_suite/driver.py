@@ -327,6 +327,9 @@ class Driver:
             self._new_environment(*facts["environment"])
         if (worker := facts.get("worker")) is not None:
             self._write("worker", number=number, **worker)
+        for broken in facts.get("broken", ()):
+            logger.warning("trial %d: the checkpoint %s is broken: %s", number, broken["path"], broken["reason"])
+            self._write("broken", number=number, **broken)
         if (saved := facts.get("checkpoint")) is not None:
             self._write("checkpoint", number=number, **saved)
 

@@ -41,10 +41,9 @@ def test(settings: Mapping[str, Any], record: Record, needs: Request) -> Iterato
 
 
 def best_checkpoint(settings: Mapping[str, Any], trial: TrialRecord) -> Saved | None:
-    """The checkpoint with the trial's best value, or its last if none has a value; None if there is none."""
+    """The intact checkpoint with the trial's best value, or its last if none has one; None if there is none."""
     folder = Path(settings["folder"]) / "checkpoints" / trial.trial_id
-    checkpoints = TrialCheckpoints(folder, mode=settings["mode"])
-    return checkpoints.best() or checkpoints.latest()
+    return TrialCheckpoints(folder, mode=settings["mode"]).best_intact()
 
 
 def _candidates(record: Record) -> list[TrialRecord]:

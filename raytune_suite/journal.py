@@ -28,7 +28,7 @@ LOCK = "journal.lock"
 TORN = "journal.torn"
 EVENTS = frozenset(
     {"experiment", "session", "environment", "trial", "start", "report", "checkpoint", "decision"}
-    | {"worker", "end", "retry", "test", "close", "earlier"}
+    | {"worker", "end", "retry", "test", "close", "earlier", "broken", "notice"}
 )
 
 _SYNC_SECONDS = 0.05

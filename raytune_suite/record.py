@@ -195,6 +195,7 @@ class Record:
             "worker": self._on_worker,
             "report": self._on_report,
             "checkpoint": self._on_checkpoint,
+            "broken": self._on_broken,
             "decision": self._on_decision,
             "end": self._on_end,
             "retry": self._on_retry,
@@ -330,6 +331,10 @@ class Record:
         trial.checkpoints = [*kept, (event["iteration"], event["path"])]
         if not self.keep_reports:
             trial.checkpoints = trial.checkpoints[-2:]
+
+    def _on_broken(self, event: Event) -> None:
+        trial = self.trials[event["number"]]
+        trial.checkpoints = [entry for entry in trial.checkpoints if entry[1] != event["path"]]
 
     def _on_decision(self, event: Event) -> None:
         trial = self.trials[event["number"]]

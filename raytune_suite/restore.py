@@ -20,10 +20,10 @@ from raytune_suite.live import CONTINUE, RETURNED, Live, Log, trial_id
 from raytune_suite.search.core import Observation, Searcher, Suggestion
 from raytune_suite.search.suggestions import Suggestions
 from raytune_suite.states import State
-from raytune_suite.stoppers import Stopped
+from raytune_suite.stoppers import OWN_RULES, Stopped
 
 Event = dict[str, Any]
-STOPPERS = frozenset({"target", "trial_plateau", "nan", "trial_time"})
+STOPPERS = OWN_RULES | {"target"}
 RESUMABLE = frozenset({State.INTERRUPTED, State.PREEMPTED})
 _DECISION = ("number", "iteration", "action", "by")
 _BEYOND_REPORTS = frozenset({"trial", "start", "report", "retry", "end"})

@@ -39,6 +39,7 @@ from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
 from raytune_suite.resources import Cluster, request, slots
+from raytune_suite.retention import Retention
 from raytune_suite.schedulers.core import Scheduler
 from raytune_suite.search.preparation import Preparation
 from raytune_suite.search.suggestions import Background, at_once
@@ -159,19 +160,24 @@ class Run:
         view = progress.Progress(record, [*made.lines(), *restored], self.console, self.verbosity, folder=self.folder)
         board = TensorBoardWriter(self.folder, self.study)
         preparation = Preparation(searcher)
-        for listener in (record.apply, board.apply, view.apply, preparation):
+        retention = Retention(self.study, self.folder, record, population=scheduler.population is not None)
+        for listener in (record.apply, board.apply, view.apply, preparation, retention):
             self.journal.subscribe(listener)
         try:
             self._announce(made)
             view.start()
             if self.past is not None:
                 self.past.settle(driver)
+                retention.take_over()
             with handled(driver):
                 if not driver.finished:
                     self._search(driver, made)
             self._test(driver, record, made)
+            for notice in retention.close():
+                self.journal.append("notice", text=notice)
             state, code = self._close(driver, record)
         finally:
+            retention.close()
             preparation.close()
             background.close()
             board.close()

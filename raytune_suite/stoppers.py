@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from raytune_suite.study import Study
 
 EXPLOITING = frozenset({"pbt"})
+OWN_RULES = frozenset({"trial_plateau", "nan", "trial_time"})
+"""Those that end one trial by its own curve, while the study goes on."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import math
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from ray import tune
 from ray.tune.result import TIME_THIS_ITER_S, TRAINING_ITERATION
 
 from raytune_suite import environment
-from raytune_suite.checkpoints import Saved, TrialCheckpoints, Unheard
+from raytune_suite.checkpoints import Broken, Saved, TrialCheckpoints, Unheard
 from raytune_suite.errors import is_all_said
 from raytune_suite.hosts import Host, open_host
 from raytune_suite.metrics import value_of
@@ -171,7 +171,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def _opened(self) -> Host:
         if self._host is None or not self._open:
             host = self._start_host()
-            if (last := self._store.latest()) is not None:
+            last, broken = self._store.latest_intact()
+            self._tell_broken(broken)
+            if last is not None:
                 self._load(host, last)
                 self._point_at(last)
                 self._repeats.extend(last.reports)
@@ -241,6 +243,21 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         path = saved.path.relative_to(self.settings["folder"])
         self._facts["checkpoint"] = {"iteration": saved.iteration, "path": str(path)}
 
+    def _named(self, path: Path) -> tuple[Saved | None, list[Broken]]:
+        if path.parent.name != self.trial_id:
+            return TrialCheckpoints(path.parent, ("all",)).intact(path)
+        saved, broken = self._store.latest_intact()  # after a failure that is later than what Tune knows of
+        if saved is not None and saved.iteration > int(path.name):
+            self._repeats.extend(saved.reports)
+        return saved, broken
+
+    def _tell_broken(self, found: Sequence[Broken]) -> None:
+        folder = self.settings["folder"]
+        for broken in found:
+            path = str(broken.path.relative_to(folder))
+            told = {"iteration": broken.iteration, "path": path, "reason": broken.reason}
+            self._facts.setdefault("broken", []).append(told)
+
     def save_checkpoint(self, checkpoint_dir: str) -> str:
         """Give Tune a pointer: the checkpoint itself lies in the experiment folder."""
         host = self._opened()
@@ -258,10 +275,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if path is None:
             self._iteration = 0
             return
-        source = TrialCheckpoints(Path(path).parent, ("all",))
-        saved = next((s for s in source.all() if s.path == Path(path)), None)
+        saved, broken = self._named(Path(path))
+        self._tell_broken(broken)
         if saved is None:
-            raise TrialError("failed", "CheckpointMissing", f"the checkpoint {path} is gone", "")
+            what = f"the checkpoint {path} cannot be loaded ({broken[0].reason}), and there is none before it"
+            raise TrialError("failed", "CheckpointMissing", what, "")
         self._load(host, saved)
 
     def _load(self, host: Host, saved: Saved) -> None:

@@ -33,6 +33,7 @@ LAYERS = (
     "jsonline",
     "journal",
     "record",
+    "checksums",
     "checkpoints",
     "metrics",
     # who decides
@@ -76,6 +77,7 @@ LAYERS = (
     "failures",
     "live",
     "driver",
+    "retention",
     "restore",
     "replay",
     "controller",

@@ -82,3 +82,67 @@ def test_an_iteration_trained_again_replaces_its_checkpoint(tmp_path: Path) -> N
     made.settle()
     assert (again.path / "state").read_text() == "again"
     assert [saved.value for saved in made.all()] == [0.4]
+
+
+def test_a_broken_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    made = written(tmp_path, [0.9, 0.1, 0.5], keep=["all"])
+    (made.folder / "000003" / "state").write_text("state")
+    saved, broken = made.latest_intact()
+    assert saved is not None
+    assert saved.iteration == 2
+    assert [(b.iteration, b.reason) for b in broken] == [(3, "state has 5 bytes, 7 were written")]
+    assert sorted(path.name for path in made.folder.iterdir()) == ["000001", "000002", "broken-000003"]
+    assert made.latest_intact() == (saved, [])  # said once
+
+
+def test_a_checkpoint_whose_description_is_cut_off_is_broken(tmp_path: Path) -> None:
+    made = written(tmp_path, [0.9, 0.1], keep=["all"])
+    info = made.folder / "000002" / "raytune.json"
+    info.write_text(info.read_text()[:-20])
+    saved, broken = made.latest_intact()
+    assert saved is not None
+    assert saved.iteration == 1
+    assert [b.reason for b in broken] == ["its raytune.json is gone or cannot be read"]
+
+
+def test_a_trial_whose_checkpoints_are_all_broken_starts_anew(tmp_path: Path) -> None:
+    made = written(tmp_path, [0.9, 0.1], keep=["all"])
+    for name in ("000001", "000002"):
+        (made.folder / name / "state").unlink()
+    saved, broken = made.latest_intact()
+    assert saved is None
+    assert len(broken) == 2
+
+
+def test_the_winner_is_tested_with_an_intact_checkpoint(tmp_path: Path) -> None:
+    made = written(tmp_path, [0.9, 0.1, 0.5], keep=["all"])
+    (made.folder / "000002" / "state").unlink()
+    best = made.best_intact()
+    assert best is not None
+    assert best.iteration == 3
+
+
+def test_a_checkpoint_asked_for_by_name_gives_way_to_an_earlier_one(tmp_path: Path) -> None:
+    made = written(tmp_path, [0.9, 0.1, 0.5], keep=["all"])
+    (made.folder / "000002" / "state").unlink()
+    saved, broken = made.intact(made.folder / "000002")
+    assert saved is not None
+    assert (saved.iteration, len(broken)) == (1, 1)
+    assert made.intact(made.folder / "000003")[0] == made.latest()
+
+
+def test_training_that_went_back_leaves_later_checkpoints_behind(tmp_path: Path) -> None:
+    made = written(tmp_path, [0.9, 0.1, 0.5], keep=["all"])
+    again = TrialCheckpoints(made.folder, ["last", "best"])
+    again.write(2, 3.0, 0.3, saver("from another trial"))
+    assert [(s.iteration, s.value) for s in again.all()] == [(1, 0.9), (2, 0.3)]
+    again.settle()
+    assert sorted(path.name for path in made.folder.iterdir()) == ["000002"]
+
+
+def test_checkpoints_without_sums_are_taken_as_they_are(tmp_path: Path) -> None:
+    made = written(tmp_path, [0.5])
+    (made.folder / "000001" / "raytune.json").write_text('{"iteration": 1, "elapsed": 0.5, "value": 0.5}')
+    saved, broken = made.latest_intact()
+    assert saved is not None
+    assert (saved.iteration, broken) == (1, [])

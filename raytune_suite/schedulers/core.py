@@ -157,9 +157,10 @@ class Scheduler:
 
     def keeps(self, wanted: Sequence[str]) -> list[str]:
         """Return which checkpoints must be kept while the study runs, if ``wanted`` are to be kept for good."""
-        if self.pauses:
-            return ["all"]
-        return [*wanted, *(["last"] if self.promotes and not {"last", "all"} & set(wanted) else [])]
+        if self.population is not None:
+            return ["all"]  # any checkpoint of any trial may be taken over
+        last = (self.pauses or self.promotes) and not {"last", "all"} & set(wanted)
+        return [*wanted, *(["last"] if last else [])]
 
     def pinned(self) -> list[str]:
         """Return the paths of the checkpoints a later decision may still load: they must not be deleted."""

@@ -27,6 +27,7 @@ from raytune_suite.space import DeclarationError
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = r"(\d+(\.\d+)?\s*[smhd]\s*)+"
+_SIZE = r"(\d+(\.\d+)?)\s*(?:([kKMGT])(i)?)?B"
 
 
 class Settings(BaseModel):
@@ -53,6 +54,26 @@ def parse_duration(value: Any) -> float:
     if not 0 < seconds < math.inf:
         raise DeclarationError("must be longer than nothing", value, "Leave it out for no limit.")
     return float(seconds)
+
+
+def parse_size(value: Any) -> int:
+    """Return bytes from a number of them or a text such as ``500MB``, ``20GiB``, ``1.5 TB``.
+
+    Raises:
+        DeclarationError: it is neither, or less than a byte.
+    """
+    size = value
+    if isinstance(value, str):
+        match = re.fullmatch(_SIZE, value.strip())
+        if match is None:
+            raise DeclarationError("must be a size", value, "As in 500MB, 20GiB, 1.5TB, or bytes.")
+        power = "KMGT".find((match[3] or " ").upper()) + 1
+        size = float(match[1]) * (1024 if match[4] else 1000) ** power
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or not math.isfinite(size):
+        raise DeclarationError("must be a size", value, "As in 500MB, 20GiB, 1.5TB, or bytes.")
+    if size < 1:
+        raise DeclarationError("must be at least a byte", value, "Leave it out for no limit.")
+    return int(size)
 
 
 def parse_reference(value: Any) -> str:
@@ -108,6 +129,16 @@ Duration = Annotated[
                 {"type": "string", "pattern": f"^{_DURATION}$"},
             ],
             "examples": ["30m", "90s", "1h30m"],
+        }
+    ),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": f"^{_SIZE}$"}],
+            "examples": ["20GiB", "500MB"],
         }
     ),
 ]
@@ -258,6 +289,8 @@ class Checkpoint(Settings):
     """Iterations between checkpoints; 0: none."""
     keep: list[Literal["last", "best", "all"]] = ["last", "best"]
     """Which checkpoints of a trial stay on disk."""
+    quota: Size | None = None
+    """What all checkpoints of the study may take together; those of the worst ended trials go first."""
 
 
 class EnvironmentSettings(Settings):

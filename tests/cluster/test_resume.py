@@ -139,3 +139,23 @@ def test_failed_trials_can_be_tried_again(tmp_path: Path) -> None:
     again = retry(tmp_path / "toy", verbosity=-1).experiment.record
     assert {(t.state, t.attempt) for t in again.trials.values()} == {(State.COMPLETED, 1)}
     assert {t.runs[-1].restored for t in again.trials.values()} == {1}
+
+
+def test_a_trial_whose_last_checkpoint_is_broken_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    project(tmp_path, "torn", scheduler="fifo", sleep=0.4)
+    study_file = tmp_path / "study.yaml"
+    study_file.write_text(study_file.read_text() + "checkpoint: {keep: [all]}\n")
+    before = run_and_kill(tmp_path, "torn", reports=7)
+    trial = next(t for t in before.trials.values() if not t.state.ended and t.iteration >= 2)
+    time.sleep(2)  # its worker outlives its driver for a moment
+    checkpoints = sorted((tmp_path / "torn" / "checkpoints" / trial.trial_id).glob("0*"))
+    (checkpoints[-1] / "state.json").write_text("")
+    resume(tmp_path / "torn", verbosity=-1)
+    after = fold(read(tmp_path / "torn")).trials[trial.number]
+    assert after.state is State.COMPLETED
+    assert [report.iteration for report in after.reports] == list(range(1, 10))
+    assert after.runs[-1].restored == int(checkpoints[-2].name)
+    broken = [event for event in read(tmp_path / "torn") if event["event"] == "broken"]
+    assert [(e["number"], e["iteration"]) for e in broken] == [(trial.number, int(checkpoints[-1].name))]
+    assert "state.json has 0 bytes" in broken[0]["reason"]
+    assert "state.json has 0 bytes" in (tmp_path / "torn" / "driver.log").read_text()

@@ -441,5 +441,6 @@ def test_promoted_trials_need_no_checkpoint_but_their_last() -> None:
     assert scheduler.keeps(["all"]) == ["all"]
     facts = (scheduler.pauses, scheduler.promotes, scheduler.replayable, scheduler.checkpoint_every)
     assert facts == (False, True, True, 1)
-    assert schedulers.build(a_study(scheduler="hyperband")).keeps(["last"]) == ["all"]
+    assert schedulers.build(a_study(scheduler="hyperband")).keeps(["best"]) == ["best", "last"]
+    assert schedulers.build(a_study(scheduler="pbt")).keeps(["last"]) == ["all"]
     assert schedulers.build(a_study(scheduler="asha")).keeps(["best"]) == ["best"]
