@@ -14,6 +14,7 @@ from typing import Any
 
 from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError, TrainableError
 from raytune_suite.failures import Failure
+from raytune_suite.firstfailures import FirstFailures
 from raytune_suite.live import CONTINUE, PAUSE, RETURNED, STOP, Decide, Live, Log, NewTrial, Report, trial_id
 from raytune_suite.metrics import check_report, value_of
 from raytune_suite.schedulers.core import Explanation, Scheduler
@@ -54,6 +55,7 @@ class Driver:
         self.live: dict[int, Live] = {}
         #: Trials of an earlier session that have not ended: given out again before any new one.
         self.waiting: dict[int, Live] = {}
+        self.first_failures = FirstFailures(study.stop.first_failures)
         self.stopped: Stopped | None = None
         self.error: BaseException | None = None
         self._on_environment = on_environment
@@ -144,6 +146,7 @@ class Driver:
         """
         self.stopped = self.error = None
         self._checked = False
+        self.first_failures.again()
         undecided = {number: trial for number, trial in self.live.items() if trial.ending is None}
         self.waiting |= {**undecided, **unfinished}
         self.live = {number: trial for number, trial in self.live.items() if trial.ending is not None}
@@ -294,7 +297,15 @@ class Driver:
         if ending.state is not State.INTERRUPTED:
             self._tell(number, trial, ending.state)
             self.stoppers.end(number, trial.value if ending.state.succeeded else None)
+            self._count_failure(number, trial, ending.state, error)
         self.stopped = self.stopped or self.stoppers.study()
+
+    def _count_failure(self, number: int, trial: Live, state: State, error: Mapping[str, Any] | None) -> None:
+        hopeful = any(other.best is not None for other in self.live.values())
+        failed = not state.succeeded or trial.best is None
+        self.first_failures.ended(number, error, failed=failed, hopeful=hopeful)
+        if not self.stopping and (verdict := self.first_failures.verdict()) is not None:
+            self.fail(verdict)
 
     def _cut_short(self, number: int, trial: Live) -> Stopped:
         """Why a trial ends that was not told to at its last report."""

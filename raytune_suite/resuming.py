@@ -27,7 +27,7 @@ from raytune_suite.study import Study
 from raytune_suite.study.file import read_yaml
 
 CHANGEABLE = (
-    *("num_trials", "max_concurrent", "stop.time", "stop.step_time"),
+    *("num_trials", "max_concurrent", "stop.time", "stop.step_time", "stop.first_failures"),
     *("resources", "retries", "environment", "callbacks"),
 )
 """What may change when a study goes on: nothing that a suggestion or decision on record rests on."""

@@ -76,6 +76,7 @@ LAYERS = (
     "ray_runtime",
     "failures",
     "live",
+    "firstfailures",
     "driver",
     "retention",
     "restore",

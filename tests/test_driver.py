@@ -374,3 +374,25 @@ def test_a_space_that_ends_while_trials_run_ends_the_study_after_them(tmp_path: 
         assert (course.driver.next_trial() is not None) is expected
     assert course.driver.finished
     assert sorted(course.driver.live) == [0]
+
+
+def test_a_study_ends_when_its_first_trials_all_fail(tmp_path: Path) -> None:
+    course = Course(tmp_path, num_trials=20, stop={"first_failures": 2})
+    for number in range(2):
+        assert not course.driver.stopping
+        course.driver.next_trial()
+        course.driver.ended(number, failure())
+    assert course.driver.next_trial() is None
+    assert "ValueError: no (trials 0, 1)" in str(course.driver.error)
+    course.journal.close()
+
+
+def test_failures_beside_a_trial_that_trains_well_do_not_end_the_study(tmp_path: Path) -> None:
+    course = Course(tmp_path, num_trials=20, stop={"first_failures": 2})
+    for _ in range(3):
+        course.driver.next_trial()
+    course.report(0, 1, 0.5)
+    course.driver.ended(1, failure())
+    course.driver.ended(2, failure())
+    assert not course.driver.stopping
+    course.journal.close()

@@ -216,6 +216,8 @@ class Stop(Settings):
     """Wall-clock budget of one trial."""
     step_time: Duration | None = None
     """How long one step may take before it counts as hung."""
+    first_failures: NonNegativeInt = 5
+    """End the study when so many trials have failed and none has worked; 0: never."""
 
 
 def _gpu(value: Any) -> Any:

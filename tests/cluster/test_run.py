@@ -15,7 +15,7 @@ import pytest
 
 from raytune_suite import Study, run
 from raytune_suite.analysis import load
-from raytune_suite.errors import EnvironmentMismatchError, ExperimentError, PlanError, StudyError
+from raytune_suite.errors import EnvironmentMismatchError, ExperimentError, PlanError, StudyError, TrainableError
 from raytune_suite.runner import Results
 from raytune_suite.states import State
 
@@ -286,3 +286,18 @@ def test_an_exact_grid_is_run_point_by_point(tmp_path: Path) -> None:
     )
     configs = [t.config for t in results.experiment.record.trials.values()]
     assert sorted((c["x"], c["b"]) for c in configs) == [(0.1, 1), (0.1, 2), (0.3, 1), (0.3, 2)]
+
+
+def test_a_study_of_nothing_but_nan_is_no_success(tmp_path: Path) -> None:
+    results = quiet(study(tmp_path, trainable="toys:Diverged", num_trials=2))
+    assert {t.by for t in results.experiment.record.trials.values()} == {"nan"}
+    assert (results.state, results.exit_code) == ("finished", 1)
+
+
+def test_a_study_whose_first_trials_all_fail_is_given_up_with_their_error(tmp_path: Path) -> None:
+    space = {"x": {"uniform": [0, 1]}, "how": "raise"}
+    with pytest.raises(TrainableError, match=r"first . trials all failed.*ValueError: the learning rate exploded"):
+        quiet(study(tmp_path, trainable="toys:Failing", space=space, num_trials=30))
+    record = load(tmp_path / "toy").record
+    assert 5 <= len(record.trials) < 10
+    assert (record.closed or {})["exit_code"] == 2

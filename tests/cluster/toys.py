@@ -69,6 +69,13 @@ class Failing(Quadratic):
             ctypes.PyDLL(None).sleep(3600)
 
 
+class Diverged(Quadratic):
+    """Never has a value."""
+
+    def step(self) -> dict[str, Any]:
+        return {"validation": {"loss": float("nan")}}
+
+
 class Setup(Quadratic):
     """Cannot be set up."""
 
