@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.tune import PlacementGroupFactory
+from ray.tune import Callback, PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
@@ -24,7 +25,9 @@ from raytune_suite.controller import Waiting
 from raytune_suite.driver import Driver
 from raytune_suite.failures import Failure, classify
 from raytune_suite.live import NewTrial, Report
+from raytune_suite.nodes import amounts
 from raytune_suite.schedulers import Scheduler
+from raytune_suite.silence import Silence, waits
 from raytune_suite.worker import REPORT
 
 _GRACE_S = 1.5  # `ray job stop` kills the driver 3 s after asking it to stop
@@ -41,6 +44,8 @@ class SuiteTrial(Trial):  # type: ignore[misc]
         super().__init__("raytune", config=new.config, trial_id=new.trial_id, stub=True, **kwargs)
         self.number = new.number
         self.failure: Failure | None = None
+        #: Why the driver has ended its worker.
+        self.verdict: Failure | None = None
         self._worker_cls = cls
         self._driver = driver
         self._trial_dir = folder / "trials" / new.trial_id
@@ -64,7 +69,7 @@ class SuiteTrial(Trial):  # type: ignore[misc]
 
     def handle_error(self, exc: BaseException | None = None) -> None:
         """Remember why the trial failed; Tune would pickle the exception into a file."""
-        self.failure = classify(exc, self._trial_dir)
+        self.failure, self.verdict = self.verdict or classify(exc, self._trial_dir), None
 
     def should_recover(self) -> bool:
         """Ask the study's own retry budgets, which tell failures apart."""
@@ -309,6 +314,34 @@ class StopAdapter(Stopper):  # type: ignore[misc]
 def _kill(actors: list[Any]) -> None:
     for actor in actors:
         ray.kill(actor)
+
+
+class SilenceCallback(Callback):  # type: ignore[misc]
+    """Looks once a second for trials from which nothing is heard, ends their workers, and tells of those without."""
+
+    def __init__(self, silence: Silence, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._silence, self._tell, self._next = silence, tell, 0.0
+
+    def on_step_end(self, iteration: int, trials: list[SuiteTrial], **info: Any) -> None:
+        """See ``Callback``."""
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 1.0
+        for number, verdict in self._silence.overdue().items():
+            self._end(number, verdict, trials)
+        if (late := self._silence.pending()) is not None:
+            trial = next((trial for trial in trials if trial.number == late[0]), None)
+            wanted = trial.placement_group_factory.required_resources if trial is not None else {}
+            self._tell(
+                waits(*late, amounts(wanted), amounts(ray.available_resources()), amounts(ray.cluster_resources()))
+            )
+
+    def _end(self, number: int, verdict: Failure, trials: list[SuiteTrial]) -> None:
+        trial = next((trial for trial in trials if trial.number == number), None)
+        if trial is not None and (actor := trial.temporary_state.ray_actor) is not None:
+            trial.verdict = verdict
+            ray.kill(actor)
 
 
 class StartCallback(TrialProgressCallback):  # type: ignore[misc]

@@ -23,7 +23,6 @@ def closing(tally: Tally, folder: Path | None) -> list[Text]:
     winner = record.best()
     parts += [_winner(record, winner), *_comparison(record, winner)] if winner else [_nothing(record)]
     parts += _errors(tally)
-    parts += [Text(f"note     {notice}", "yellow") for notice in tally.notices]
     parts += _places(folder, record) if folder is not None else []
     return parts
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raytune_suite.states import State
-from raytune_suite.watchdog import timeout_report
+from raytune_suite.watchdog import hang
 
 _TRACE_LINES = 40
 
@@ -43,8 +43,8 @@ def classify(error: BaseException | None, trial_dir: Path) -> Failure:
 
 
 def _lost_worker(error: BaseException, trial_dir: Path) -> Failure:
-    if (stack := timeout_report(trial_dir)) is not None:
-        return Failure(State.TIMED_OUT, "Timeout", "a training step did not return in time", _shorten(stack))
+    if (hung := hang(trial_dir)) is not None:
+        return Failure(State.TIMED_OUT, "Timeout", hung.message, _shorten(hung.trace, head=20))
     text = str(error)
     if getattr(error, "preempted", False) or "node has died" in text.lower():
         return Failure(State.PREEMPTED, type(error).__name__, "the trial's node was lost")
@@ -53,12 +53,13 @@ def _lost_worker(error: BaseException, trial_dir: Path) -> Failure:
     return Failure(State.FAILED, type(error).__name__, "the worker process died", _shorten(text))
 
 
-def _shorten(trace: str) -> str:
+def _shorten(trace: str, head: int = 5) -> str:
+    """The first ``head`` lines and the last, where most tracebacks say what happened."""
     lines = trace.strip().splitlines()
     if len(lines) <= _TRACE_LINES:
         return "\n".join(lines)
-    head, tail = lines[:5], lines[-(_TRACE_LINES - 6) :]
-    return "\n".join([*head, f"... {len(lines) - _TRACE_LINES + 1} lines ...", *tail])
+    left_out = f"... {len(lines) - _TRACE_LINES + 1} lines ..."
+    return "\n".join([*lines[:head], left_out, *lines[-(_TRACE_LINES - head - 1) :]])
 
 
 def _first_line(text: str) -> str:

@@ -39,6 +39,13 @@ class Node:
         return ", ".join([*parts, *(f"{count:g} {kind}" for kind, count in self.custom.items())])
 
 
+def amounts(resources: Mapping[str, float]) -> str:
+    """Amounts of Ray's resources in words, without those it keeps for itself: ``4 CPU, 1 GPU``."""
+    shown = {kind: resources.get(kind, 0) for kind in ("CPU", "GPU")}
+    shown |= {k: v for k, v in resources.items() if k not in _BUILT_IN and ":" not in k and "_group_" not in k}
+    return ", ".join(f"{count:g} {kind}" for kind, count in shown.items() if count or kind in resources) or "nothing"
+
+
 def local_node() -> Node:
     """This machine as a node, without Ray."""
     gpus = visible_gpus()

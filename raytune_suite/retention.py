@@ -141,7 +141,6 @@ class Retention:
             f"checkpoint.quota ({size(quota)}) is exceeded: {size(used)} are needed by unfinished trials, the best one "
             "and the default, which keep theirs; raise it, or lower max_concurrent"
         )
-        logger.warning(text)
         self.notices.append(text)
 
     def _run(self) -> None:

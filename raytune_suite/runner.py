@@ -44,6 +44,7 @@ from raytune_suite.schedulers.core import Scheduler
 from raytune_suite.search.preparation import Preparation
 from raytune_suite.search.suggestions import Background, at_once
 from raytune_suite.signals import exit_code, handled
+from raytune_suite.silence import Silence
 from raytune_suite.states import State
 from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
@@ -174,7 +175,7 @@ class Run:
                     self._search(driver, made)
             self._test(driver, record, made)
             for notice in retention.close():
-                self.journal.append("notice", text=notice)
+                self._notice(notice)
             state, code = self._close(driver, record)
         finally:
             retention.close()
@@ -186,6 +187,10 @@ class Run:
             raise driver.error
         self.journal.close()  # read while it is open, the experiment would still be running
         return Results(load(self.folder), state, code)
+
+    def _notice(self, text: str) -> None:
+        logger.warning(text)
+        self.journal.append("notice", text=text)
 
     def _announce(self, made: Plan) -> None:
         if self.past is None:
@@ -206,6 +211,8 @@ class Run:
             os.environ.pop("TUNE_RESULT_BUFFER_LENGTH", None)  # every result must be judged before the next
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(made.slots, scheduler.population or 0) + 1)
         inbox: dict[str, Any] = {}
+        silence = Silence(self.study.stop.step_time)
+        self.journal.subscribe(silence)
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
         worker = worker_class(self._settings(scheduler))
         trials = adapters.SearchAdapter(
@@ -223,7 +230,11 @@ class Run:
                 search_alg=trials,
                 scheduler=adapters.SchedulerAdapter(driver, scheduler, inbox),
                 stop=adapters.StopAdapter(driver, inbox, trials.end_workers),
-                callbacks=[adapters.StartCallback(driver), *self._callbacks()],
+                callbacks=[
+                    adapters.StartCallback(driver),
+                    adapters.SilenceCallback(silence, self._notice),
+                    *self._callbacks(),
+                ],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 reuse_actors=True,
                 raise_on_failed_trial=False,

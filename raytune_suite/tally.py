@@ -36,7 +36,6 @@ class Tally:
         self.running: dict[int, deque[float | None]] = {}
         self.ended: Counter[State] = Counter()
         self.errors: dict[tuple[str, str], ErrorGroup] = {}
-        self.notices: list[str] = []
         self.best: tuple[float, int, int] | None = None  # value, trial, iteration
         self._clock = clock
         self._started = clock()
@@ -55,8 +54,6 @@ class Tally:
     def apply(self, event: Event) -> None:
         """Count one event."""
         kind, number = event["event"], event.get("number")
-        if kind == "notice":
-            self.notices.append(str(event["text"]))
         if number is None:
             return
         if kind == "report":

@@ -75,6 +75,7 @@ LAYERS = (
     "authentication",
     "ray_runtime",
     "failures",
+    "silence",
     "live",
     "firstfailures",
     "driver",

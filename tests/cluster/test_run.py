@@ -146,6 +146,7 @@ def test_a_step_that_never_returns_is_ended_with_its_stack(tmp_path: Path, how: 
     assert trial.state is State.TIMED_OUT
     assert trial.error is not None
     assert "toys.py" in trial.error["traceback"]
+    assert trial.error["message"].startswith("a training step did not return within 2 s; it hung in fail (")
 
 
 def test_a_trainable_of_bare_ray_tune_runs_and_is_checkpointed(tmp_path: Path) -> None:
