@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raytune_suite.analysis import Experiment, load
     from raytune_suite.errors import RaytuneError
+    from raytune_suite.reproduction import Reproduction, reproduce
     from raytune_suite.resuming import resume, retry
     from raytune_suite.runner import Results, run
     from raytune_suite.states import State
@@ -24,12 +25,14 @@ __all__ = [
     "Context",
     "Experiment",
     "RaytuneError",
+    "Reproduction",
     "Results",
     "State",
     "Study",
     "TorchTrainable",
     "as_tune",
     "load",
+    "reproduce",
     "resume",
     "retry",
     "run",
@@ -39,12 +42,14 @@ _HOMES = {
     "Context": "trainable",
     "Experiment": "analysis",
     "RaytuneError": "errors",
+    "Reproduction": "reproduction",
     "Results": "runner",
     "State": "states",
     "Study": "study",
     "TorchTrainable": "trainable",
     "as_tune": "tune_trainable",
     "load": "analysis",
+    "reproduce": "reproduction",
     "resume": "resuming",
     "retry": "resuming",
     "run": "runner",

@@ -39,8 +39,12 @@ VARIABLES = (
 )
 """The environment variables whose values are recorded: they change numbers or which software runs."""
 
-_HERE = ("host", "pid", "gpus", "driver", "cpus", "threads", "packages_sha256", "executable", "uv_run")
+_HERE = ("host", "pid", "gpus", "driver", "cpu", "cpus", "threads", "packages_sha256", "executable", "uv_run")
 """Facts that may differ from machine to machine, or follow from a trial's own resources."""
+_FLAGS = (
+    *("deterministic_algorithms", "matmul_precision", "default_dtype"),
+    *("cudnn_benchmark", "cudnn_deterministic", "cudnn_tf32"),
+)
 _BOTH = ("torch.loaded", "torch.cu", "flags.", "project.")
 """Facts only some processes have (torch loaded, a git checkout): compared where both sides do."""
 _PER_TRIAL = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -72,6 +76,7 @@ def capture(project: Path) -> dict[str, Any]:
         "uv_run": "UV_RUN_RECURSION_DEPTH" in os.environ,
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "cpu": {"model": _cpu_model(), **_cpu_capability()},
         "cpus": _cpus(),
         "packages": packages,
         "packages_sha256": _sha256(packages),
@@ -97,6 +102,17 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
     return [Difference(key, left.get(key), right.get(key)) for key in unequal]
 
 
+def numerics(recorded: Mapping[str, Any], here: Mapping[str, Any], gpu: bool = False) -> list[Difference]:
+    """What differs between two processes and may change the last bits of a computation.
+
+    Kind of CPU, build of torch, threads, torch's switches, the listed variables; with ``gpu`` also what concerns GPUs.
+    What one side does not know is no difference.
+    """
+    left, right = _leaves(_numeric(recorded, gpu)), dict(_leaves(_numeric(here, gpu)))
+    known = [(key, str(value), str(right[key])) for key, value in left if value is not None]
+    return [Difference(key, value, other) for key, value, other in known if right[key] is not None and value != other]
+
+
 def table(differences: list[Difference], left: str = "driver", right: str = "worker") -> str:
     """The differences as aligned text: a line each, under a heading."""
     rows = [("what", left, right)]
@@ -119,6 +135,25 @@ def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
     kept = {key: value for key, value in facts.items() if key not in _HERE}
     skipped = {f"variables.{name}" for name in _PER_TRIAL}
     return {key: str(value) for key, value in _leaves(kept) if key not in skipped and value is not None}
+
+
+def _numeric(facts: Mapping[str, Any], gpu: bool) -> dict[str, Any]:
+    """The facts that a computation depends on."""
+    torch, threads = facts.get("torch") or {}, facts.get("threads") or {}
+    flags = facts.get("flags") or {}
+    found = {
+        "platform": facts.get("platform"),
+        "cpu": {name: (facts.get("cpu") or {}).get(name) for name in ("model", "torch_capability")},
+        "torch": {name: torch.get(name) for name in ("version", "loaded", "built_for")},
+        "numpy": (facts.get("packages") or {}).get("numpy"),
+        "threads": threads.get("torch"),
+        "flags": {name: flags.get(name) for name in _FLAGS if gpu or not name.startswith("cudnn")},
+        "variables": {name: (facts.get("variables") or {}).get(name) or "(absent)" for name in VARIABLES},
+    }
+    if gpu:
+        gpus = facts.get("gpus") or ["none"]
+        found |= {"gpu": gpus[0], "driver": facts.get("driver"), "cuda": {n: torch.get(n) for n in ("cuda", "cudnn")}}
+    return found
 
 
 def _leaves(value: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -162,6 +197,22 @@ def _kind() -> str:
 def _cpus() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else (os.cpu_count() or 1)
+
+
+@cache
+def _cpu_model() -> str | None:
+    """The kind of CPU, as the kernel calls it."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    return match[1].strip() if match else platform.processor() or None
+
+
+def _cpu_capability() -> dict[str, str]:
+    """The instructions torch has chosen its kernels for, where it is loaded."""
+    torch = sys.modules.get("torch")
+    cpu = getattr(getattr(torch, "backends", None), "cpu", None)
+    return {} if cpu is None else {"torch_capability": str(cpu.get_cpu_capability())}
 
 
 @cache

@@ -1,27 +1,23 @@
 """One real step of a study's trainable in a child process, before anything is started.
 
-The child hosts the trainable exactly as a worker does (:mod:`raytune_suite.hosts`), so what works here works
-there; a crash, an exit or a hang of the user's code ends the child and is told like any other error.
+A crash, an exit or a hang of the user's code ends the child and is told like any other error.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raytune_suite import standalone
 from raytune_suite.errors import Problem, is_all_said
 from raytune_suite.metrics import Metric, check_report
 from raytune_suite.seeds import trial_seed
@@ -30,8 +26,7 @@ if TYPE_CHECKING:
     from raytune_suite.study import Study
 
 TIMEOUT = 300.0
-_OWN = ("raytune_suite/preflight.py", "raytune_suite/hosts.py")
-_LAST_LINES = 20
+_OWN = ("raytune_suite/preflight.py",)
 
 
 @dataclass(frozen=True)
@@ -97,6 +92,8 @@ def _job(study: Study, config: Mapping[str, Any], folder: Path) -> dict[str, Any
         "project": str(study.project),
         "folder": str(folder),
         "config": config,
+        "trial_id": "00000",
+        "number": 0,
         "seed": trial_seed(study.seed, 0),
         "cpus": needs.cpu,
         "gpu": needs.gpu,
@@ -109,49 +106,18 @@ def _job(study: Study, config: Mapping[str, Any], folder: Path) -> dict[str, Any
 def _ask_child(job: dict[str, Any], folder: Path, limit: float) -> dict[str, Any]:
     """Run the step in a process group of its own; whatever happens becomes an answer."""
     (folder / "job.json").write_text(json.dumps(job))
-    # the same packages as here, wherever the child runs
-    paths = os.pathsep.join([str(Path(__file__).parents[1]), *(entry for entry in sys.path if entry)])
-    with (folder / "output.txt").open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "raytune_suite.preflight", str(folder)],
-            cwd=job["project"],
-            env={**os.environ, "PYTHONPATH": paths},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = child.wait(limit)
-        except subprocess.TimeoutExpired:
-            return {"error": f"the step did not end within {limit:g} s\n{_printed(folder)}".rstrip()}
-        finally:
-            _end_group(child)
+    child = standalone.start("raytune_suite.preflight", folder, job["project"])
+    try:
+        code = child.wait(limit)
+    except subprocess.TimeoutExpired:
+        return {"error": f"the step did not end within {limit:g} s\n{standalone.printed(folder)}".rstrip()}
+    finally:
+        standalone.end_group(child)
     answer = folder / "answer.json"
     if answer.exists():
         return dict(json.loads(answer.read_text()))
-    return {"error": f"the process {_ending(code)}\n{_printed(folder)}".rstrip()}
-
-
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child and the loader workers it may have left."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    finally:
-        child.wait()
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code} before the step was done"
-    return f"was killed by {signal.Signals(-code).name}"
-
-
-def _printed(folder: Path) -> str:
-    lines = (folder / "output.txt").read_text(errors="replace").splitlines()
-    return "\n".join(lines[-_LAST_LINES:])
+    early = " before the step was done" if code >= 0 else ""
+    return {"error": f"the process {standalone.ending(code)}{early}\n{standalone.printed(folder)}".rstrip()}
 
 
 def _failed(study: Study, error: str) -> Problem:
@@ -185,81 +151,20 @@ def _child(folder: Path) -> None:
         answer = _step(job)
     except (Exception, SystemExit) as error:
         # what the suite refuses says all there is to say; a traceback of ours would only bury it
-        answer = {"wrong": str(error)} if is_all_said(error) else {"error": _user_trace(error)}
+        answer = {"wrong": str(error)} if is_all_said(error) else {"error": standalone.user_trace(error, _OWN)}
     written = folder / "answer.part"
     written.write_text(json.dumps(answer))
     written.replace(folder / "answer.json")
 
 
 def _step(job: Mapping[str, Any]) -> dict[str, Any]:
-    from raytune_suite.hosts import open_host
-
     started = time.monotonic()
-    host = open_host(job["trainable"], Path(job["project"]), job["config"], _context(job), **_tune(job))
+    host = standalone.host(job)
     built = time.monotonic()
     metrics = host.step()
     ended = time.monotonic()
     host.close()
     return {"metrics": metrics, "setup_seconds": built - started, "step_seconds": ended - built}
-
-
-def _context(job: Mapping[str, Any]) -> Any:
-    from raytune_suite.trainable import Context
-
-    # prepared data goes where the workers will look for it, so that the run finds it done
-    cache = os.environ.get("RAYTUNE_DATA_DIR")
-    shared = Path(cache) if cache else Context.standalone().data_dir
-    folder = Path(job["folder"])
-    trial_dir = folder / "trial"
-    trial_dir.mkdir()
-    return Context(
-        trial_id="00000",
-        number=0,
-        seed=job["seed"],
-        trial_dir=trial_dir,
-        data_dir=shared,
-        tensorboard_dir=folder / "tensorboard",
-        cpus=job["cpus"],
-        gpu=job["gpu"],
-        max_iterations=job["max_iterations"],
-        metric=job["metric"],
-        mode=job["mode"],
-    )
-
-
-def _tune(job: Mapping[str, Any]) -> dict[str, Any]:
-    """What Ray Tune gives its own kinds of trainables; nothing for ours, which must not import ray."""
-    from raytune_suite.hosts import kind_of
-    from raytune_suite.resolve import resolve
-
-    if kind_of(resolve(job["trainable"], job["project"])) == "suite":
-        return {}
-    return _tune_arguments(job)
-
-
-def _tune_arguments(job: Mapping[str, Any]) -> dict[str, Any]:
-    from ray.train._internal.storage import StorageContext
-    from ray.tune import PlacementGroupFactory
-
-    class LocalStorage(StorageContext):  # type: ignore[misc]
-        def _get_session_path(self) -> str:
-            # Tune asks a running Ray for this folder; one step needs no Ray
-            return str(Path(job["folder"]) / "session")
-
-    storage = LocalStorage(str(Path(job["folder"]) / "tune"), "step", trial_dir_name="00000")
-    Path(storage.trial_driver_staging_path).mkdir(parents=True, exist_ok=True)
-    needs = PlacementGroupFactory([{"CPU": job["cpus"], "GPU": job["gpu"]}])
-    names = {"experiment_name": "step", "trial_name": "00000", "trial_id": "00000", "trial_resources": needs}
-    return {"storage": storage, "trial_info": SimpleNamespace(**names)}
-
-
-def _user_trace(error: BaseException) -> str:
-    """The traceback without our own frames above the user's code."""
-    described = traceback.TracebackException.from_exception(error)
-    frames = [frame for frame in described.stack if not frame.filename.endswith(_OWN)]
-    if frames:
-        described.stack = traceback.StackSummary.from_list(frames)
-    return "".join(described.format())
 
 
 if __name__ == "__main__":

@@ -210,13 +210,19 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             "ip": self._local_ip,
             "pid": os.getpid(),
             "gpu_ids": [str(gpu) for gpu in ray.get_gpu_ids()],
+            "cpus": self._needs("CPU"),
+            "gpu": self._needs("GPU"),
             "restored": None,
+            "restored_from": None,
             "worker_trials": self._hosted,
         }
 
     def _context(self) -> Context:
+        return trial_context(self.settings, self.trial_id, self._needs("CPU"), self._needs("GPU"))
+
+    def _needs(self, kind: str) -> float:
         needs = self.trial_resources.required_resources if self.trial_resources else {"CPU": 1}
-        return trial_context(self.settings, self.trial_id, needs.get("CPU", 0), needs.get("GPU", 0))
+        return float(needs.get(kind, 0))
 
     def _trial_dir(self) -> Path:
         return trial_dir(self.settings, self.trial_id)
@@ -285,7 +291,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def _load(self, host: Host, saved: Saved) -> None:
         host.load(saved.path)
         self._iteration, self._elapsed = saved.iteration, saved.elapsed
-        self._facts.setdefault("worker", {})["restored"] = saved.iteration
+        worker = self._facts.setdefault("worker", {})
+        worker["restored"], worker["restored_from"] = saved.iteration, saved.path.parent.name
 
     def cleanup(self) -> None:
         """Release the hosted trainable."""

@@ -34,6 +34,8 @@ LAYERS = (
     "journal",
     "record",
     "checksums",
+    "lineage",  # where weights come from
+    "likeness",  # a curve against the recorded one
     "checkpoints",
     "metrics",
     # who decides
@@ -53,7 +55,9 @@ LAYERS = (
     "watchdog",
     "hosts",
     "worker",
+    "standalone",  # in a child process, without a cluster
     "preflight",
+    "retraining",
     # what is shown of a study, while it runs and after: reads events, never live objects
     "hparams",
     "eventfiles",
@@ -88,6 +92,7 @@ LAYERS = (
     "opening",
     "logfile",
     "signals",
+    "reproduction",
     "runner",
     "resuming",
     # clusters
@@ -103,7 +108,7 @@ LAYERS = (
 
 NEEDS_RAY = {
     *("schedulers.fifo", "schedulers.foreign", "schedulers.onray", "search.foreign"),  # what Ray ships
-    *("nodes", "tune_trainable", "hosts", "worker", "preflight"),  # what runs on it
+    *("nodes", "tune_trainable", "hosts", "worker", "standalone"),  # what runs on it
     *("ray_runtime", "failures", "adapters", "final", "runner", "resuming"),  # what starts it
     *("dashboard", "jobs"),
 }
