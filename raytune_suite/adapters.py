@@ -79,6 +79,14 @@ class SuiteTrial(Trial):  # type: ignore[misc]
         """Keep the last result only; running statistics of every metric were a quarter of the driver's time."""
         self.run_metadata.last_result = result
 
+    def init_local_path(self) -> None:
+        """Name the trial's folder in Tune's storage; nothing is written there, so it need not exist."""
+        self.relative_logdir = self.storage.trial_dir_name = self.trial_id
+
+    def set_ray_actor(self, ray_actor: Any) -> None:
+        """Note the worker; Tune would also ask it who it is, a message a trial for what the first report says."""
+        self.temporary_state.ray_actor = ray_actor
+
     def get_json_state(self) -> tuple[str, str]:
         """Nothing: the journal is the only record."""
         return "{}", "{}"

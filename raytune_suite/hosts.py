@@ -195,6 +195,7 @@ def open_host(
 ) -> Host:
     """Import what ``spec`` (``module:name``) names in ``project`` and host it with ``config``.
 
+    ``storage`` is Tune's, or a function that makes it: only trainables written for Tune need it.
     Raises :class:`TrainableError` if it cannot be imported or is none of the accepted kinds.
     """
     target = resolve(spec, project)
@@ -202,7 +203,7 @@ def open_host(
     if kind == "suite":
         return TorchHost(target, dict(config), context)
     host = TuneHost if kind == "tune" else FunctionHost
-    return cast(Host, host(target, dict(config), storage, trial_info))
+    return cast(Host, host(target, dict(config), storage() if callable(storage) else storage, trial_info))
 
 
 def kind_of(target: Any) -> str:

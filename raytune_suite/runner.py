@@ -32,6 +32,7 @@ from raytune_suite import (
 from raytune_suite.analysis import Experiment, load
 from raytune_suite.checkpoints import TrialCheckpoints
 from raytune_suite.driver import Driver
+from raytune_suite.engine import choice
 from raytune_suite.errors import EnvironmentMismatchError, RaytuneError
 from raytune_suite.journal import Journal
 from raytune_suite.logfile import written_to
@@ -51,6 +52,7 @@ from raytune_suite.tensorboard import TensorBoardWriter
 
 logger = logging.getLogger("raytune_suite")
 _LOOK_AGAIN_S = 10.0
+_HANDED_OUT = 64  # trials that may wait at the workers themselves, where they are shorter than a message takes
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Run:
         self.study, self.folder, self.journal, self.past = study, folder, journal, past
         self.verbosity, self.console, self.sources = verbosity, console, sources
         self.scratch = folder / ".scratch"
+        self.engine: str | None = None  # as the environment says
 
     def all(self, address: str | None, num_cpus: float | None, num_gpus: float | None) -> Results:
         """Start Ray where there is none, run, and leave no scratch files behind."""
@@ -209,41 +212,41 @@ class Run:
         scheduler = driver.scheduler
         if scheduler.pauses:
             os.environ.pop("TUNE_RESULT_BUFFER_LENGTH", None)  # every result must be judged before the next
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(made.slots, scheduler.population or 0) + 1)
+        engine = choice.choose(self.engine)
+        slots = _Slots(made, scheduler.population)
+        waiting = max(made.slots, scheduler.population or 0) + 1
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting + (_HANDED_OUT if engine == "pool" else 0))
         inbox: dict[str, Any] = {}
         silence = Silence(self.study.stop.step_time)
         self.journal.subscribe(silence)
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
         worker = worker_class(self._settings(scheduler))
-        trials = adapters.SearchAdapter(
-            driver,
-            worker,
-            self.folder,
-            slots=_Slots(made, scheduler.population),
-            resources=_Resources(self.study),
-        )
-        try:
-            tune.run(
-                worker,
-                name="tune",
-                storage_path=str(self.scratch),
-                search_alg=trials,
-                scheduler=adapters.SchedulerAdapter(driver, scheduler, inbox),
-                stop=adapters.StopAdapter(driver, inbox, trials.end_workers),
-                callbacks=[
-                    adapters.StartCallback(driver),
-                    adapters.SilenceCallback(silence, self._notice),
-                    *self._callbacks(),
-                ],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                reuse_actors=True,
-                raise_on_failed_trial=False,
-                verbose=0,
+        with choice.running(engine, worker, _Slots(made, None), scheduler, driver.searcher.learns) as more:
+            trials = adapters.SearchAdapter(
+                driver, worker, self.folder, slots=lambda: slots() + more(), resources=_Resources(self.study)
             )
-        except Exception as error:
-            logger.exception("Ray Tune's loop broke off")
-            driver.fail(error)
-        trials.close()
+            try:
+                tune.run(
+                    worker,
+                    name="tune",
+                    storage_path=str(self.scratch),
+                    search_alg=trials,
+                    scheduler=adapters.SchedulerAdapter(driver, scheduler, inbox),
+                    stop=adapters.StopAdapter(driver, inbox, trials.end_workers),
+                    callbacks=[
+                        adapters.StartCallback(driver),
+                        adapters.SilenceCallback(silence, self._notice),
+                        *self._callbacks(),
+                    ],
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    reuse_actors=engine == "tune",
+                    raise_on_failed_trial=False,
+                    verbose=0,
+                )
+            except Exception as error:
+                logger.exception("Ray Tune's loop broke off")
+                driver.fail(error)
+            trials.close()
         driver.abandon_live()
         self._prune(scheduler.keeps(self.study.checkpoint.keep) != list(self.study.checkpoint.keep))
         if self.journal.failure is None:
@@ -263,6 +266,7 @@ class Run:
             "project": str(study.project),
             "trainable": study.trainable,
             "folder": str(self.folder),
+            "scratch": str(self.scratch),
             "data_dir": str(data_dir()),
             "seed": study.seed,
             "metric": study.metric,

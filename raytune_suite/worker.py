@@ -19,10 +19,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import ray
-from ray import tune
-from ray.tune.result import TIME_THIS_ITER_S, TRAINING_ITERATION
-
 from raytune_suite import environment
 from raytune_suite.checkpoints import Broken, Saved, TrialCheckpoints, Unheard
 from raytune_suite.errors import is_all_said
@@ -34,7 +30,12 @@ from raytune_suite.watchdog import watchdog
 
 REPORT = "_raytune"  # the key under which a result carries a Report to the driver; it never reaches callbacks
 POINTER = "pointer.json"
+TRAINING_ITERATION, TIME_THIS_ITER_S = "training_iteration", "time_this_iter_s"  # Tune's names for them
 _OWN_FRAMES = ("ray/util/tracing/tracing_helper.py", "raytune_suite/worker.py", "raytune_suite/hosts.py")
+
+
+Report = tuple[int, dict[str, Any], float, dict[str, Any]]
+"""Iteration, flat metrics (empty: the code ended), training seconds so far, facts for the driver."""
 
 
 class TrialError(Exception):
@@ -48,10 +49,25 @@ class TrialError(Exception):
         return f"{self.kind}: {self.message}"
 
 
-class Worker(tune.Trainable):  # type: ignore[misc]
-    """Hosts one trial after the other; a reset is a new trial in the same process."""
+class Worker:
+    """Hosts one trial after the other; a reset is a new trial in the same process.
 
-    settings: ClassVar[Mapping[str, Any]] = {}
+    What Ray Tune's ``Trainable`` gives it comes from a second base: that class (:func:`worker_class`), or in a worker
+    process that does without ``ray.tune``, :class:`raytune_suite.engine.lean.Lean`.
+    """
+
+    settings: Mapping[str, Any] = {}
+    reusable: ClassVar[bool] = True
+
+    config: dict[str, Any]
+    trial_id: str
+    trial_resources: Any
+    _iteration: int
+    _time_total: float
+    _last_result: dict[str, Any] | None
+    _local_ip: str
+    _storage: Any
+    _trial_info: Any
 
     def setup(self, config: dict[str, Any]) -> None:
         """Only note that a trial begins: errors must surface in a step, where they are told apart."""
@@ -75,6 +91,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._facts: dict[str, Any] = {}
         self._unheard: list[Unheard] = []
         self._repeats: deque[Unheard] = deque()
+        self._told: Report | None = None
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -121,11 +138,19 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             if time.monotonic() >= until or self._is_decided_upon(results[-1][REPORT]):
                 return results
 
-    def _is_decided_upon(self, report: tuple[int, dict[str, Any], float, dict[str, Any]]) -> bool:
+    @property
+    def over(self) -> bool:
+        """Whether the last report ends the trial, whatever is decided."""
+        if self._told is None:
+            return False
+        iteration, metrics, _, facts = self._told
+        return not metrics or bool(facts.get("finished")) or iteration >= self.settings["max_iterations"]
+
+    def _is_decided_upon(self, report: Report) -> bool:
         """Whether somebody may end the trial at this report, so that going on might be in vain."""
         s = self.settings
-        iteration, metrics, _, facts = report
-        if facts.get("finished") or iteration in s["decisions"] or iteration >= s["max_iterations"]:
+        iteration, metrics, _, _ = report
+        if self.over or iteration in s["decisions"]:
             return True
         value = value_of(metrics, s["metric"])
         if value is None or s["target"] is None:
@@ -136,7 +161,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """A report that lies in the checkpoint the trial goes on from: it may have been lost with its process."""
         iteration, metrics, elapsed = self._repeats.popleft()
         result = {**self._result(metrics, False, 0.0), TRAINING_ITERATION: iteration}
-        result[REPORT] = (iteration, metrics, elapsed, {**result[REPORT][3], "repeated": True})
+        self._told = result[REPORT] = (iteration, metrics, elapsed, {**result[REPORT][3], "repeated": True})
         return result
 
     def _result(self, metrics: dict[str, Any], finished: bool, seconds: float) -> dict[str, Any]:
@@ -147,13 +172,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         result = {**metrics, TRAINING_ITERATION: self._iteration, TIME_THIS_ITER_S: seconds, "done": False}
         result.update(self.get_auto_filled_metrics(time_this_iter=seconds))
         # A tuple, because Tune flattens dicts and would spread the report over the result.
-        result[REPORT] = (self._iteration, metrics, self._elapsed, facts)
+        self._told = result[REPORT] = (self._iteration, metrics, self._elapsed, facts)
         self._last_result = {k: v for k, v in result.items() if k != REPORT}
         return result
 
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Tune's own keys, without the copy of the configuration that would travel with every report."""
-        filled: dict[str, Any] = super().get_auto_filled_metrics(*args, **kwargs)
+        filled: dict[str, Any] = super().get_auto_filled_metrics(*args, **kwargs)  # type: ignore[misc]
         filled.pop("config", None)
         return filled
 
@@ -190,7 +215,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 Path(self.settings["project"]),
                 config,
                 context,
-                storage=self._storage,
+                storage=lambda: self._storage,
                 trial_info=self._trial_info,
             )
         self._open = True
@@ -200,6 +225,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def _describe(self) -> None:
         """Tell the driver, with the trial's first report, where it runs and in which environment."""
+        import ray
+
         if self._environment is None:  # once a process, after the user's code has set what it sets
             facts = environment.capture(Path(self.settings["project"]))
             self._environment = environment.fingerprint(facts)
@@ -303,8 +330,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
 def worker_class(settings: Mapping[str, Any]) -> type[Worker]:
     """The class to hand to Tune: :class:`Worker` carrying a study's ``settings`` (plain values only)."""
+    from ray import tune
 
-    class Hosted(Worker):
+    class Hosted(Worker, tune.Trainable):  # type: ignore[misc]
         pass
 
     Hosted.settings = dict(settings)

@@ -87,6 +87,7 @@ LAYERS = (
     "restore",
     "replay",
     "controller",
+    "engine",  # what runs below Tune's controller
     "adapters",
     "final",
     "opening",
@@ -110,6 +111,7 @@ NEEDS_RAY = {
     *("schedulers.fifo", "schedulers.foreign", "schedulers.onray", "search.foreign"),  # what Ray ships
     *("nodes", "tune_trainable", "hosts", "worker", "standalone"),  # what runs on it
     *("ray_runtime", "failures", "adapters", "final", "runner", "resuming"),  # what starts it
+    *("engine.workers", "engine.pool", "engine.seam", "engine.residence", "engine.lean"),
     *("dashboard", "jobs"),
 }
 

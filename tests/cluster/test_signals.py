@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from raytune_suite.states import State
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 HERE = Path(__file__).parent
+WORKER = re.compile("Hosted|Residence")
 
 STUDY = """
 trainable: toys:Quadratic
@@ -87,4 +89,4 @@ def test_a_killed_driver_leaves_every_report_and_no_worker(running: subprocess.P
     assert record.closed is None
     assert sum(len(t.reports) for t in record.trials.values()) >= 4
     _gone, alive = psutil.wait_procs(children, timeout=30)
-    assert not [process for process in alive if "Hosted" in " ".join(process.cmdline())], alive
+    assert not [process for process in alive if WORKER.search(" ".join(process.cmdline()))], alive

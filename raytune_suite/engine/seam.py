@@ -1,0 +1,86 @@
+"""The private seam under Ray Tune's controller: what is relied upon, whether it is as expected, and the exchange.
+
+This is the only file that names what is private in Tune for the engine's sake. ``differences`` compares; where
+anything differs the pool is not used, and a run goes on with Tune's own manager.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+CONTROLLER = "ray.tune.execution.tune_controller"
+MANAGER = "RayActorManager"
+
+EXPECTED = {
+    "__init__": "resource_manager",
+    "add_actor": "cls kwargs resource_request on_start on_stop on_error",
+    "remove_actor": "tracked_actor kill stop_future",
+    "schedule_actor_task": "tracked_actor method_name args kwargs on_result on_error _return_future",
+    "clear_actor_task_futures": "tracked_actor",
+    "next": "timeout",
+    "is_actor_started": "tracked_actor",
+    "is_actor_failed": "tracked_actor",
+    "get_live_actors_resources": "",
+    "cleanup": "",
+}
+"""The methods of Tune's manager that the controller calls, with their parameters."""
+
+USED = {
+    *(name for name in EXPECTED if name != "__init__"),
+    *("num_live_actors", "num_pending_actors", "num_total_actors", "num_actor_tasks"),
+    *("_live_actors_to_ray_actors_resources", "_actor_task_events"),  # the latter to export models, which we do not
+}
+"""Everything the controller uses of its manager."""
+
+ASKED = {"train", "train_buffered", "save", "restore", "reset", "stop", "export_model"}
+"""What the controller has an actor do."""
+
+
+def differences() -> list[str]:
+    """What this version of Ray has that is not as expected, one line each; nothing if the pool can be used."""
+    try:
+        controller = importlib.import_module(CONTROLLER)
+        manager, source = getattr(controller, MANAGER), inspect.getsource(controller.TuneController)
+    except (ImportError, AttributeError, OSError) as error:
+        return [f"{CONTROLLER}.{MANAGER} is not there: {error}"]
+    found = [line for name, wanted in EXPECTED.items() if (line := _signature(manager, name, wanted))]
+    used = set(re.findall(r"_actor_manager\.(\w+)", source))
+    if unknown := used - USED:
+        found.append(f"the controller uses {', '.join(sorted(unknown))} of its manager")
+    asked = set(re.findall(r'method_name\s*=\s*"(\w+)"', source))
+    if unknown := asked - ASKED:
+        found.append(f"the controller calls {', '.join(sorted(unknown))} of its actors")
+    if f"{MANAGER}(resource_manager=resource_manager)" not in source:
+        found.append(f"the controller does not make its {MANAGER} as expected")
+    return found
+
+
+def _signature(manager: Any, name: str, wanted: str) -> str | None:
+    method = getattr(manager, name, None)
+    if method is None:
+        return f"{MANAGER}.{name} is not there"
+    has = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
+    if sorted(has) != sorted(wanted.split()):
+        return f"{MANAGER}.{name} takes {' '.join(has) or 'nothing'}, not {wanted or 'nothing'}"
+    return None
+
+
+@contextmanager
+def installed(make: Callable[[], Any]) -> Iterator[None]:
+    """Let controllers made meanwhile ask ``make()`` for actors instead of a manager of Tune's."""
+    controller = importlib.import_module(CONTROLLER)
+    original = getattr(controller, MANAGER)
+
+    def manager(resource_manager: Any) -> Any:  # noqa: ARG001 (resources are the pool's business)
+        return make()
+
+    setattr(controller, MANAGER, manager)
+    try:
+        yield
+    finally:
+        setattr(controller, MANAGER, original)

@@ -1,0 +1,127 @@
+"""The worker processes of a pool: which is free for whom, when one is started, replaced or given up."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raytune_suite.engine.tenants import Process, Stage, Task, Tenant, Workers
+
+MOST_PARKED = 8
+_PATIENCE_S = 0.5
+"""A process that has not started for so long may be waiting for resources that free processes hold."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a process is replaced: after ``trials``, or above ``memory`` bytes; None for never. ``park``: may trials
+    be handed out before those before them are known to be over."""
+
+    trials: int | None = None
+    memory: float | None = None
+    park: bool = False
+
+
+class Slots:
+    """Processes, the tenants that wait for one (``pending``, by request) and the messages under way (``asked``)."""
+
+    def __init__(self, workers: Workers, limits: Limits, processes: list[Process] | None = None) -> None:
+        self.workers, self.limits = workers, limits
+        self.processes: list[Process] = processes if processes is not None else []
+        self.pending: dict[Any, deque[Tenant]] = defaultdict(deque)
+        self.makers: dict[str, Any] = {}
+        self.asked: dict[Any, tuple[Process, Tenant | None, Task | None]] = {}
+
+    @property
+    def appetite(self) -> int:
+        """How many trials, beyond one a process, could be handed out now and would begin soon."""
+        alike = len({process.request for process in self.processes}) == 1
+        return sum(process.depth for process in self.processes) if self.limits.park and alike else 0
+
+    def kind_of(self, cls: Any, kwargs: dict[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """Under which name a process knows the class, and what it is made with."""
+        wrapped = getattr(cls, "__ray_metadata__", None)
+        plain = wrapped.modified_class if wrapped is not None else cls
+        kind, maker, arguments = f"{plain.__module__}.{plain.__qualname__}#{id(plain)}", plain, kwargs
+        if (named := getattr(plain, "pooled", None)) is not None:
+            maker, arguments = named(kwargs)
+        self.makers.setdefault(kind, maker)
+        return kind, arguments
+
+    def free(self, request: Any) -> Process | None:
+        """A process that houses nobody and has the resources; one that is worn out is replaced instead."""
+        for process in list(self.processes):
+            if process.ready and not process.tenants and process.request == request:
+                if not self._worn(process):
+                    return process
+                self.retire(process)
+        return None
+
+    def _worn(self, process: Process) -> bool:
+        most, memory = self.limits.trials, self.limits.memory
+        old = most is not None and process.served >= most
+        return process.spoiled or old or (memory is not None and process.rss > memory)
+
+    def retire(self, process: Process) -> None:
+        """End a free process in order."""
+        self.drop(process)
+        self.workers.end(process)
+
+    def start(self, request: Any, wanted: int) -> None:
+        """Start processes for tenants that none is starting for, where there is room; free ones of others make it."""
+        mine = [process for process in self.processes if process.request == request]
+        starting = sum(not process.ready for process in mine)
+        for _ in range(min(wanted - starting, self.workers.capacity(request) - len(mine))):
+            process = self.workers.start(request)
+            process.busy = self.workers.hello(process)
+            self.asked[process.busy] = (process, None, None)
+            self.processes.append(process)
+        late = time.monotonic() - _PATIENCE_S
+        if any(not p.ready and p.request == request and p.asked_at < late for p in self.processes):
+            self._make_room(request)
+
+    def _make_room(self, request: Any) -> None:
+        """End free processes of other requests, one at a time, if they are in the way."""
+        for other in self.processes:
+            free = other.ready and not other.tenants and other.request != request
+            if free and not self.pending.get(other.request) and self.workers.cramped(request):
+                self.retire(other)
+                return
+
+    def enter(self, process: Process, tenant: Tenant, how: str) -> None:
+        """Put a tenant into a process: to ``enter`` it now, or to ``park`` behind the one that trains."""
+        if tenant.kind not in process.learnt:
+            process.learnt.add(tenant.kind)
+            process.orders.append(("learn", tenant.kind, self.makers[tenant.kind]))
+        process.orders.append((how, tenant.actor_id, tenant.kind, dict(tenant.arguments)))
+        process.tenants.append(tenant)
+        tenant.process = process
+        tenant.stage = Stage.PARKED
+
+    def take_back(self, tenant: Tenant) -> None:
+        """Take a parked tenant out of its process."""
+        process = tenant.home
+        process.orders.append(("leave", tenant.actor_id))
+        process.tenants.remove(tenant)
+
+    def drop(self, process: Process) -> None:
+        """Ask the process nothing more and expect nothing of it."""
+        if process in self.processes:
+            self.processes.remove(process)
+        for reference in [ref for ref, (of, *_) in self.asked.items() if of is process]:
+            del self.asked[reference]
+        process.tenants, process.busy, process.train = [], None, None
+
+    def park(self, process: Process) -> None:
+        """Let pending tenants wait in the process, as many as its last turn got through."""
+        queue = self.pending.get(process.request)
+        while self.limits.park and queue and len(process.tenants) <= process.depth:
+            self.enter(process, queue.popleft(), "park")
+
+    def orders(self, process: Process) -> list[Any]:
+        """Take what has been ordered and not been sent."""
+        orders, process.orders = process.orders, []
+        return orders
