@@ -1,6 +1,6 @@
 """What the suite costs beside bare Ray Tune: the same no-op trials, in the same run, each system in its own process.
 
-    python benchmarks/overhead.py [--repeats 3] [--quick]
+    python benchmarks/overhead.py [--repeats 3] [--quick] [--systems NAME ...]
 
 Two slots. The clock runs from before the study is built to its end; starting Ray itself is left out on both sides,
 starting workers is in. Journal and TensorBoard are on in the suite; bare Ray Tune has its default loggers. Figures are
@@ -19,10 +19,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SYSTEMS = ("ray tune, defaults", "ray tune, reuse_actors", "raytune_suite")
+DEFAULTS, REUSE, BEST = "ray tune, defaults", "ray tune, reuse_actors", "ray tune, best public settings"
+OWN, POOL = "raytune_suite, tune's workers", "raytune_suite"
+SYSTEMS = (DEFAULTS, REUSE, BEST, OWN, POOL)
+BEST_SETTINGS = {
+    "TUNE_MAX_PENDING_TRIALS_PG": "4",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_worker_niceness": "0",
+}
+"""With ``reuse_actors``, no ``max_concurrent_trials`` and no checkpoint at the end: what was measured to be fastest."""
 
 
 def measure(system: str, trials: int, reports: int) -> dict[str, float]:
@@ -31,7 +38,7 @@ def measure(system: str, trials: int, reports: int) -> dict[str, float]:
 
     folder = tempfile.mkdtemp(prefix="rb-", dir="/tmp")
     try:
-        wall = (_suite if system == "raytune_suite" else _bare)(system, trials, reports, folder)
+        wall = (_suite if system in (OWN, POOL) else _bare)(system, trials, reports, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     rss = psutil.Process().memory_info().rss / 2**20
@@ -55,20 +62,27 @@ def _bare(system: str, trials: int, reports: int, folder: str) -> float:
     from noop import BareNoop
     from ray import tune
 
+    os.environ.update(BEST_SETTINGS if system == BEST else {})
     _init(folder)
     started = time.perf_counter()
     tune.Tuner(
         tune.with_resources(BareNoop, {"cpu": 1}),
         param_space={"x": tune.uniform(0, 1)},
         tune_config=tune.TuneConfig(
-            metric="loss", mode="min", num_samples=trials, reuse_actors=system.endswith("reuse_actors")
+            metric="loss", mode="min", num_samples=trials, reuse_actors=system in (REUSE, BEST)
         ),
-        run_config=tune.RunConfig(stop={"training_iteration": reports}, storage_path=folder, name="bare", verbose=0),
+        run_config=tune.RunConfig(
+            stop={"training_iteration": reports},
+            storage_path=folder,
+            name="bare",
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False if system == BEST else None),
+        ),
     ).fit()
     return time.perf_counter() - started
 
 
-def _suite(_: str, trials: int, reports: int, folder: str) -> float:
+def _suite(system: str, trials: int, reports: int, folder: str) -> float:
     from raytune_suite import Study, ray_runtime, run
 
     with ray_runtime.environment():
@@ -88,7 +102,7 @@ def _suite(_: str, trials: int, reports: int, folder: str) -> float:
             },
             project=HERE,
         )
-        run(study, verbosity=-1)
+        run(study, verbosity=-1, engine="tune" if system == OWN else "pool")
         return time.perf_counter() - started
 
 
@@ -108,8 +122,8 @@ def compare(title: str, what: str, plan: dict[str, tuple[int, int]], repeats: in
     for _ in range(repeats):
         for name, (trials, reports) in plan.items():
             runs[name].append(_child(name, trials, reports))
-    suite = statistics.median(r[what] for r in runs["raytune_suite"])
-    memory = statistics.median(r["rss"] for r in runs["raytune_suite"])
+    suite = statistics.median(r[what] for r in runs[POOL])
+    memory = statistics.median(r["rss"] for r in runs[POOL])
     rows = [f"| {title} | trials x reports | {what}/s (min-max) | suite is | driver MB | suite's share |"]
     rows.append("|---|---|---|---|---|---|")
     for name, found in runs.items():
@@ -127,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the trials, once")
+    parser.add_argument("--systems", nargs="*", help=f"only some of: {'; '.join(SYSTEMS)} (the last always)")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -134,10 +149,15 @@ def main() -> None:
         print(json.dumps(measure(system, int(trials), int(reports))))
         return
     scale, repeats = (10, 1) if args.quick else (1, args.repeats)
-    sizes: dict[str, Any] = dict(zip(SYSTEMS, ((20, 1), (200, 1), (200, 1)), strict=True))
+    few, many = {DEFAULTS: (20, 1), REUSE: (200, 1), BEST: (2000, 1)}, {REUSE: (50, 100), BEST: (50, 100)}
+    plans = [
+        ("no-op trials", "trials", {**few, OWN: (2000, 1), POOL: (2000, 1)}),
+        ("reports", "reports", {**many, OWN: (200, 100), POOL: (200, 100)}),
+    ]
+    chosen = {name: args.systems is None or name in args.systems or name == POOL for name in SYSTEMS}
     tables = [
-        compare("no-op trials", "trials", {n: (max(t // scale, 4), r) for n, (t, r) in sizes.items()}, repeats),
-        compare("reports", "reports", {name: (max(50 // scale, 4), 100) for name in SYSTEMS[1:]}, repeats),
+        compare(title, what, {n: (max(t // scale, 4), r) for n, (t, r) in plan.items() if chosen[n]}, repeats)
+        for title, what, plan in plans
     ]
     for table in tables:
         print("\n".join(table), end="\n\n")

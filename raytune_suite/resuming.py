@@ -45,6 +45,7 @@ class Engine:
     console: Any = None
     num_cpus: float | None = None
     num_gpus: float | None = None
+    engine: str | None = None
 
 
 def resume(
@@ -66,7 +67,7 @@ def resume(
         changes: other keys of the study to change, as ``{"stop.time": "2h"}``; see :data:`CHANGEABLE`.
         project: where the training code is, if it is not where it was.
         as_logged: go on even if a decision of the journal does not come out again as it was taken.
-        engine: ``address``, ``verbosity``, ``console``, ``num_cpus``, ``num_gpus`` as for :func:`run`.
+        engine: ``address``, ``verbosity``, ``console``, ``num_cpus``, ``num_gpus``, ``engine`` as for :func:`run`.
 
     Raises:
         ExperimentError: no experiment, in use, damaged, nothing left to do, a key that cannot change, or
@@ -129,7 +130,7 @@ def _go_on(folder: Path, project: Path | str | None, as_logged: bool, before: Be
             _rewrite(folder / "study.yaml", changed.dump())
         past = _Journaled(folder, changed, as_logged)
         sources = warmstart.recorded(journals.read(folder), changed.search_space)
-        run = Run(changed, folder, journal, engine.verbosity, engine.console, past, sources)
+        run = Run(changed, folder, journal, engine.verbosity, engine.console, past, sources, engine.engine)
         return run.all(engine.address, engine.num_cpus, engine.num_gpus)
 
 

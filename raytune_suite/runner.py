@@ -77,18 +77,22 @@ def run(
     console: Any = None,
     num_cpus: float | None = None,
     num_gpus: float | None = None,
+    engine: str | None = None,
 ) -> Results:
     """Run a study to its end and return what was found.
 
     ``address`` joins a running Ray cluster (``auto`` finds the one this machine belongs to); without it Ray is used
     if this process has started it, or else started here, on the loopback address, with ``num_cpus`` and ``num_gpus``
     as it finds them. ``verbosity``: -1 only the summary, 0 a line per trial or a live view, 1 workers' output too.
+    ``engine``: ``pool`` keeps a few workers for all trials, ``tune`` leaves them to Ray Tune; None is what
+    ``$RAYTUNE_ENGINE`` says, else the usual one.
 
     Raises a RaytuneError if the study cannot be started; a study that has started always returns.
     """
     folder, sources = opening.new_folder(study), warmstart.take(study)
     with ray_runtime.environment(address), Journal.create(folder) as journal:
-        return Run(study, folder, journal, verbosity, console, None, sources).all(address, num_cpus, num_gpus)
+        made = Run(study, folder, journal, verbosity, console, None, sources, engine)
+        return made.all(address, num_cpus, num_gpus)
 
 
 class History(Protocol):
@@ -117,15 +121,17 @@ class Run:
         console: Any,
         past: History | None = None,
         sources: Sequence[warmstart.Source] = (),
+        engine: str | None = None,
     ) -> None:
         self.study, self.folder, self.journal, self.past = study, folder, journal, past
         self.verbosity, self.console, self.sources = verbosity, console, sources
         self.scratch = folder / ".scratch"
-        self.engine: str | None = None  # as the environment says
+        self.wanted, self.engine = engine, choice.USUAL
 
     def all(self, address: str | None, num_cpus: float | None, num_gpus: float | None) -> Results:
         """Start Ray where there is none, run, and leave no scratch files behind."""
         try:
+            self.engine = choice.choose(self.wanted)
             if self.past is None:
                 (self.folder / "study.yaml").write_text(self.study.dump())
             with (
@@ -212,16 +218,15 @@ class Run:
         scheduler = driver.scheduler
         if scheduler.pauses:
             os.environ.pop("TUNE_RESULT_BUFFER_LENGTH", None)  # every result must be judged before the next
-        engine = choice.choose(self.engine)
         slots = _Slots(made, scheduler.population)
         waiting = max(made.slots, scheduler.population or 0) + 1
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting + (_HANDED_OUT if engine == "pool" else 0))
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting + (_HANDED_OUT if self.engine == "pool" else 0))
         inbox: dict[str, Any] = {}
         silence = Silence(self.study.stop.step_time)
         self.journal.subscribe(silence)
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
         worker = worker_class(self._settings(scheduler))
-        with choice.running(engine, worker, _Slots(made, None), scheduler, driver.searcher.learns) as more:
+        with choice.running(self.engine, worker, _Slots(made, None), scheduler, driver.searcher.learns) as more:
             trials = adapters.SearchAdapter(
                 driver, worker, self.folder, slots=lambda: slots() + more(), resources=_Resources(self.study)
             )
@@ -239,7 +244,7 @@ class Run:
                         *self._callbacks(),
                     ],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    reuse_actors=engine == "tune",
+                    reuse_actors=self.engine == "tune",
                     raise_on_failed_trial=False,
                     verbose=0,
                 )

@@ -22,6 +22,10 @@ Project = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Where the training code is, if it is not where it was.")
 ]
 Address = Annotated[str | None, typer.Option(help="A running Ray cluster; a local one otherwise.")]
+Below = Annotated[
+    str | None,
+    typer.Option("--engine", help="pool: a few workers for all trials; tune: Ray Tune's own. [env: RAYTUNE_ENGINE]"),
+]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Also show what the workers print.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the summary.")]
 AsLogged = Annotated[
@@ -49,6 +53,7 @@ def run(
     max_concurrent: Annotated[int | None, typer.Option(help="At most so many trials at a time.")] = None,
     changes: Changes = None,
     address: Address = None,
+    engine: Below = None,
     verbose: Verbose = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -57,7 +62,7 @@ def run(
 
     options = {"name": name, "num_trials": num_trials, "seed": seed, "max_concurrent": max_concurrent}
     loaded = load(study, options, changes or ())
-    raise typer.Exit(_start(loaded, address=address, verbosity=-1 if quiet else verbose))
+    raise typer.Exit(_start(loaded, address=address, engine=engine, verbosity=-1 if quiet else verbose))
 
 
 def resume(
@@ -72,6 +77,7 @@ def resume(
     project: Project = None,
     as_logged: AsLogged = False,
     address: Address = None,
+    engine: Below = None,
     verbose: Verbose = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -84,7 +90,9 @@ def resume(
     options: dict[str, Any] = {"num_trials": num_trials, "project": project, "as_logged": as_logged}
     options["changes"] = dict(map(read_change, changes or ()))
     verbosity = -1 if quiet else verbose
-    raise typer.Exit(_logged(folder, lambda: go_on(folder, **options, address=address, verbosity=verbosity)))
+    raise typer.Exit(
+        _logged(folder, lambda: go_on(folder, **options, address=address, engine=engine, verbosity=verbosity))
+    )
 
 
 def retry(
@@ -94,6 +102,7 @@ def retry(
     project: Project = None,
     as_logged: AsLogged = False,
     address: Address = None,
+    engine: Below = None,
     verbose: Verbose = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -105,7 +114,9 @@ def retry(
     states = [word.strip() for word in state.split(",") if word.strip()]
     options: dict[str, Any] = {"states": states, "trials": trials or (), "project": project, "as_logged": as_logged}
     verbosity = -1 if quiet else verbose
-    raise typer.Exit(_logged(folder, lambda: again(folder, **options, address=address, verbosity=verbosity)))
+    raise typer.Exit(
+        _logged(folder, lambda: again(folder, **options, address=address, engine=engine, verbosity=verbosity))
+    )
 
 
 def replay(experiment: Experiment, project: Project = None) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("raytune_suite")
 
 ENGINES = ("pool", "tune")
+USUAL = "tune"
 VARIABLE = "RAYTUNE_ENGINE"
 _told: set[str] = set()
 
@@ -31,7 +32,7 @@ def choose(wanted: str | None = None) -> str:
     Raises:
         PlanError: there is no engine of this name.
     """
-    name = wanted or os.environ.get(VARIABLE) or "tune"
+    name = wanted or os.environ.get(VARIABLE) or USUAL
     if name not in ENGINES:
         raise PlanError(f"there is no engine {name!r}: choose one of {', '.join(ENGINES)}")
     if name == "tune":

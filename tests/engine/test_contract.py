@@ -1,0 +1,148 @@
+"""The same studies on Ray Tune's own actors and on the pool: where the order of reports is fixed, nothing differs.
+
+The two CPUs of the tests' Ray make one slot for trials that need both, so reports arrive in one order only.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raytune_suite import Study, run
+from raytune_suite.engine import seam
+from raytune_suite.engine.choice import ENGINES
+from raytune_suite.journal import read
+from raytune_suite.record import Record
+from raytune_suite.states import State
+from tests.engine import bare
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
+TOYS = Path(__file__).parents[1] / "cluster"
+ASHA: dict[str, Any] = {"name": "asha", "reduction_factor": 3}
+HOW = {"x": {"uniform": [0, 1]}, "how": {"grid": ["raise-once", "kill-once", None]}}
+
+STUDIES: dict[str, dict[str, Any]] = {
+    "fifo": {"num_trials": 6},
+    "asha": {"num_trials": 12, "scheduler": ASHA},
+    "asha, learning": {"num_trials": 8, "scheduler": ASHA, "search": {"name": "bayesian", "initial_points": 3}},
+    "promotion": {"num_trials": 9, "scheduler": {**ASHA, "rule": "promotion"}},
+    "median": {"num_trials": 8, "scheduler": {"name": "median", "grace_period": 2}},
+    "hyperband": {"num_trials": 9, "scheduler": "hyperband"},
+    "pbt": {"num_trials": 4, "scheduler": {"name": "pbt", "perturbation_interval": 3, "synch": True}},
+    "retries": {"search": "grid", "space": {**HOW, "x": 0.5}, "trainable": "toys:Failing", "retries": {"failed": 1}},
+    "failures": {"search": "grid", "space": {**HOW, "x": 0.5}, "trainable": "toys:Failing"},
+    "tune class": {"num_trials": 3, "trainable": "toys:TuneClass"},
+    "function": {"num_trials": 3, "trainable": "toys:function"},
+}
+
+
+def study(folder: Path, name: str, **changes: Any) -> Study:
+    base: dict[str, Any] = {
+        "name": name,
+        "trainable": "toys:Quadratic",
+        "metric": "validation/loss",
+        "max_iterations": 9,
+        "space": {"x": {"uniform": [0, 1]}},
+        "search": "random",
+        "resources": {"cpu": 2, "gpu": 0},
+        "storage": str(folder),
+    }
+    return Study.from_dict({**base, **changes}, project=TOYS)
+
+
+def outcome(folder: Path, record: Record) -> list[Any]:
+    """States, attempts, curves and decisions, each trial's and in one order: everything but times and places."""
+    trials = [
+        (t.number, t.point, t.state, t.attempt, len(t.runs), [(r.iteration, r.metrics) for r in t.reports])
+        for t in record.trials.values()
+    ]
+    kinds = ("number", "iteration", "action", "by", "reason")
+    return [trials, [[event[kind] for kind in kinds] for event in read(folder) if event["event"] == "decision"]]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_leaves_the_same_record_on_both_engines(tmp_path: Path, name: str) -> None:
+    found = {}
+    for engine in ENGINES:
+        random.seed(0)  # population based training draws from both
+        np.random.seed(0)
+        results = run(study(tmp_path, engine, **STUDIES[name]), verbosity=-1, engine=engine)
+        found[engine] = outcome(results.experiment.folder, results.experiment.record)
+    assert found["pool"][0]
+    assert found["pool"] == found["tune"]
+
+
+def test_a_killed_worker_costs_only_its_own_trial(tmp_path: Path) -> None:
+    space = {"x": {"grid": [0.1, 0.2, 0.3]}, "how": {"grid": ["kill", None]}, "sleep": 0.01}
+    resources = {"cpu": 1, "gpu": 0}
+    made = study(tmp_path, "kill", trainable="toys:Failing", space=space, search="grid", resources=resources)
+    record = run(made, verbosity=-1, engine="pool").experiment.record
+    for trial in record.trials.values():
+        assert trial.state is (State.FAILED if trial.config["how"] else State.COMPLETED), trial
+        assert [r.iteration for r in trial.reports] == list(range(1, trial.iteration + 1))
+        assert len(trial.runs) == 1
+
+
+def test_each_step_is_reported_once_when_trials_are_shorter_than_a_message(tmp_path: Path) -> None:
+    made = study(tmp_path, "brisk", num_trials=200, max_iterations=2, resources={"cpu": 1, "gpu": 0})
+    record = run(made, verbosity=-1, engine="pool").experiment.record
+    assert {t.state for t in record.trials.values()} == {State.COMPLETED}
+    assert all([r.metrics["steps"] for r in t.reports] == [1, 2] for t in record.trials.values())
+    workers = {(run.pid, run.worker_trials) for t in record.trials.values() for run in t.runs}
+    assert len(workers) == 200
+    assert len({pid for pid, _ in workers}) == 2
+
+
+def fit(folder: Path, engine: str, trainable: Any, failures: int, **config: Any) -> tuple[dict[float, list[str]], Any]:
+    """A bare Tuner, on one of the engines; what a callback of the user's saw, and the results."""
+    from ray import tune
+
+    from raytune_suite.engine.pool import Pool
+    from raytune_suite.engine.slots import Limits
+    from raytune_suite.engine.workers import RayWorkers
+
+    notes = bare.Notes()
+    pool = Pool(RayWorkers(), Limits())
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 2}),
+        param_space={"x": tune.grid_search([1.0, 2.0, 3.0]), **config},
+        tune_config=tune.TuneConfig(metric="loss", mode="min"),
+        run_config=tune.RunConfig(
+            stop={"training_iteration": 5},
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=2, checkpoint_at_end=True),
+            failure_config=tune.FailureConfig(max_failures=failures),
+            callbacks=[notes],
+            storage_path=str(folder),
+            name=engine,
+            verbose=0,
+        ),
+    )
+    try:
+        with seam.installed(lambda: pool) if engine == "pool" else nullcontext():
+            results = tuner.fit()
+    finally:
+        pool.close()
+    return notes.seen, results
+
+
+@pytest.mark.parametrize(("how", "failures"), [(None, 0), ("raise", 1), ("kill", 1), ("kill", 0)])
+def test_a_bare_tuner_cannot_tell_the_engines_apart(tmp_path: Path, how: str | None, failures: int) -> None:
+    found = {engine: fit(tmp_path, engine, bare.Steps, failures, how=how) for engine in ENGINES}
+    assert found["pool"][0] == found["tune"][0]
+    assert len(found["pool"][0]) == 3
+    mine, theirs = ([type(result.error).__name__ for result in found[engine][1]] for engine in ("pool", "tune"))
+    assert mine == theirs
+    kept = [[sorted(Path(r.checkpoint.path).name for _ in [0] if r.checkpoint) for r in found[e][1]] for e in ENGINES]
+    assert kept[0] == kept[1]
+
+
+def test_a_trainable_that_cannot_be_set_up_fails_with_its_own_error(tmp_path: Path) -> None:
+    seen, results = fit(tmp_path, "pool", bare.Setup, 0)
+    assert all("no such data set" in str(error) for error in results.errors)
+    assert len(results.errors) == 3
+    assert seen == {x: ["started", "failed"] for x in (1.0, 2.0, 3.0)}
