@@ -3,7 +3,8 @@
 Hosted on bayesian-optimization (:mod:`raytune_suite.search.hosting`). What a suggestion rests on:
 
 * every report of every trial. Where trials were stopped early or still run, their curves are put on one scale first
-  (:mod:`raytune_suite.search.curves`), so that a stopped trial's value is never taken for a final one;
+  (:mod:`raytune_suite.search.curves`) and followed to where similar trials went (:mod:`raytune_suite.search.drift`),
+  so that a stopped trial's value is never taken for a final one;
 * trials in flight, believed to come out as predicted, so that the next point is another one;
 * trials that failed, in a model of their own that keeps away from where trials fail;
 * the user's belief in some values (:mod:`raytune_suite.search.belief`) and other experiments
@@ -173,7 +174,8 @@ class BayesianSearcher(Searcher):
 
         curves = [dict(sorted(self._curves[found.number].values())) for found in known]
         linked = link(curves, self._levels)
-        return linked.losses, linked.variances, whole
+        losses, variances = self._engine.ahead(linked, [found.point for found in known])
+        return losses, variances, whole
 
     def _left(self) -> Array | None:
         """Units of the points nobody has, shape (m, parameters), if the space is small enough to be listed."""

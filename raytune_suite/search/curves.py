@@ -14,6 +14,7 @@ metric that worsens with the iterations misleads nobody.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,10 +34,20 @@ _PRIOR_MOVE = 0.3
 
 @dataclass(frozen=True)
 class Linked:
-    """Trials on one scale: ``losses`` (n,), and the ``variances`` (n,) of what a whole training would give."""
+    """Trials on one scale.
+
+    Attributes:
+        losses: shape (n,), as of the last level each has reached.
+        variances: of what a whole training would give, shape (n,).
+        drift: how far each moved against the others, in units of what was usual on its way, shape (n,); NaN if it has
+            crossed no level yet.
+        ahead: how far it is usual to move on what lies ahead of each, shape (n,).
+    """
 
     losses: Array
     variances: Array
+    drift: Array
+    ahead: Array
 
 
 def levels(max_iterations: int) -> list[int]:
@@ -60,7 +71,8 @@ def link(curves: Sequence[Curve], at: Sequence[int]) -> Linked:
     scale = _spread(table[:, 0])
     places = _robust(table[:, 0], float(np.nanmedian(table[:, 0])), scale)
     reached = np.zeros(len(curves), dtype=np.intp)
-    moves = []
+    moves: list[float] = []
+    moved, way = np.zeros(len(curves)), np.zeros(len(curves))
     for level in range(1, table.shape[1]):
         crossed = ~np.isnan(table[:, level])
         if not crossed.any():
@@ -68,10 +80,18 @@ def link(curves: Sequence[Curve], at: Sequence[int]) -> Linked:
         before = places[crossed]
         after = _linked(table[crossed, level], before)
         moves.append(_moved(before, after))
+        moved[crossed] += after - before
+        way[crossed] += math.sqrt(moves[-1])
         places[crossed] = after
         reached[crossed] = level
-    remaining = np.append(np.cumsum(moves[::-1])[::-1], 0.0) if moves else np.zeros(1)
-    return Linked(places, remaining[reached])
+    with np.errstate(invalid="ignore"):
+        drift = moved / way
+    return Linked(places, _remaining(moves)[reached], drift, _remaining([math.sqrt(move) for move in moves])[reached])
+
+
+def _remaining(steps: Sequence[float]) -> Array:
+    """The sums of all steps from each on, shape (len(steps) + 1,)."""
+    return np.append(np.cumsum(steps[::-1])[::-1], 0.0)
 
 
 def _table(curves: Sequence[Curve], at: Sequence[int]) -> Array:

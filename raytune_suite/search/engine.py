@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import qmc
 
-from raytune_suite.search import hosting
+from raytune_suite.search import drift, hosting
 from raytune_suite.search.acquisition import Goal, Success, candidates, neighbours, polish
 from raytune_suite.search.belief import Belief
+from raytune_suite.search.curves import Linked
 from raytune_suite.search.effects import Effect, effect
 from raytune_suite.search.encoding import Encoder
 from raytune_suite.search.gp import Posterior, fit
@@ -155,6 +156,12 @@ class Engine:
         features = self.encoder.features(units)
         means = self.transfer.mean(features, self.transfer.weights(features[:0], np.empty(0)))
         return [self.encoder.point(row) for row in _spread(units[np.argsort(means, kind="stable")], count, 0.2)]
+
+    def ahead(self, linked: Linked, points: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+        """What whole trainings at ``points`` would give: losses and their variances, each shape (n,)."""
+        units = self.encoder.snap(self.encoder.units(points))
+        with _one_thread():
+            return drift.ahead(linked, self.encoder.features(units), self.encoder.groups)
 
     def effects(self, history: History) -> list[Effect]:
         """What the model believes each parameter does; nothing if too few whole trainings tell the metric's scale."""
