@@ -6,7 +6,8 @@
 
 Plays the arms (searcher/rule) that RESULTS does not hold yet, appends a line for each, and prints tables of what is
 there. Every trial looks up one recorded configuration: nothing is interpolated (benchmarks/curves/data, made by
-benchmarks/record_curves.py). The horizon is 100 mean whole trainings of workers' time in all. Searchers: random, tpe-*
+benchmarks/record_curves.py). The horizon is 100 mean whole trainings of workers' time in all; a study ends before it
+with the best loss of its table, after which nothing can be learnt of it. Searchers: random, tpe-*
 (Optuna, four ways of telling it of early stops: benchmarks/curves/tpe.py) and bayesian (with ``--options``, told apart
 by ``--label``: bayesian@label). Rules: none, stop (as Ray's ASHA), promotion (as in the paper). Scores: see
 benchmarks/curves/scores.py.
@@ -48,7 +49,7 @@ def play(table: Table, case: Case, options: dict[str, Any], path: Path) -> None:
     horizon = TRAININGS * table.whole / case.workers
     started = time.perf_counter()
     made = make(searcher.split("@")[0], table, case.seed, options)
-    trace = Play(table, made, RULES[rule](table.iterations), case.workers, horizon).run()
+    trace = Play(table, made, RULES[rule](table.iterations), case.workers, horizon, until_best=True).run()
     facts = {"took": round(time.perf_counter() - started, 2), "options": options}
     results.write(path, case, trace, horizon, facts)
 

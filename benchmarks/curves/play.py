@@ -40,13 +40,17 @@ class Trace:
 class Play:
     """Plays until ``horizon`` virtual seconds; suggestions and decisions take no time.
 
+    ``until_best``: or until the best loss of the table is met, after which nothing more can be learnt of a searcher.
+
     Tells in the driver's order: every report as of a running trial, then what the rule decides, then the end of
     a trial that ended, and only then asks. Nothing is told of a pause. Ties in time are broken by who began first.
     """
 
-    def __init__(self, table: Table, searcher: Asked, rule: Rule, workers: int, horizon: float) -> None:
+    def __init__(
+        self, table: Table, searcher: Asked, rule: Rule, workers: int, horizon: float, until_best: bool = False
+    ) -> None:
         self._table, self._searcher, self._rule = table, searcher, rule
-        self._free, self._horizon = workers, horizon
+        self._free, self._horizon, self._until_best = workers, horizon, until_best
         self._points: list[dict[str, Any]] = []
         self._rows: list[int] = []
         self._done: list[int] = []  # iterations by trial
@@ -57,11 +61,15 @@ class Play:
     def run(self) -> Trace:
         """The whole study."""
         self._fill()
-        while self._running and self._running[0][0] <= self._horizon:
+        while self._running and self._running[0][0] <= self._horizon and not self._over:
             self._clock, _, trial = heapq.heappop(self._running)
             self._report(trial)
             self._fill()
         return self.trace
+
+    @property
+    def _over(self) -> bool:
+        return self._until_best and bool(self.trace.steps) and self.trace.steps[-1][1] <= self._table.best
 
     def _fill(self) -> None:
         while self._free and (trial := self._next()) is not None:

@@ -37,8 +37,8 @@ def _losses(scores: Scores) -> None:
     table = scores.table
     print(f"Score at fractions of the horizon, mean of the seeds (0: {table.best:.4g}, 1: {table.best_of(10):.4g})\n")
     heads = [f"{fraction:g}" for fraction in FRACTIONS]
-    print(f"| arm | seeds | {' | '.join(heads)} | ± | incumbent, whole | median loss | trials | whole |")
-    print("|---|---" * 2 + "|---" * (len(heads) + 2) + "|")
+    print(f"| arm | seeds | {' | '.join(heads)} | ± | incumbent, whole | median loss |")
+    print("|---" * (len(heads) + 5) + "|")
     for arm in scores.arms:
         runs = scores.runs(arm)
         along = [f"{scores.along(arm, fraction).mean():.3f}" for fraction in FRACTIONS]
@@ -46,8 +46,7 @@ def _losses(scores: Scores) -> None:
         error = final.std(ddof=1) / math.sqrt(len(final)) if len(final) > 1 else math.nan
         whole = f"{scores.along(arm, 1.0, column=2).mean():.3f}"
         loss = f"{np.median([run.loss(1.0) for run in runs]):.4g}"
-        counts = [f"{np.mean([run.facts[key] for run in runs]):.0f}" for key in ("trials", "completed")]
-        print(f"| {' | '.join([arm, str(len(runs)), *along, f'{error:.3f}', whole, loss, *counts])} |")
+        print(f"| {' | '.join([arm, str(len(runs)), *along, f'{error:.3f}', whole, loss])} |")
 
 
 def _times(scores: Scores) -> None:
