@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
 from raytune_suite import formats
+from raytune_suite.metrics import std_error
 from raytune_suite.record import Record, TrialRecord
 from raytune_suite.tally import Tally
 
@@ -45,7 +46,7 @@ def _headline(tally: Tally) -> Text:
 
 def _winner(record: Record, winner: TrialRecord) -> Text:
     best = winner.best()
-    value = f"{formats.number(best.value)} at iteration {best.iteration}" if best else "-"
+    value = f"{formats.measured(best.value, best.error)} at iteration {best.iteration}" if best else "-"
     text = Text("best     ", "bold").append(f"trial {winner.number}, {record.metric} {value}", "bold green")
     for name, setting in formats.flat(winner.config).items():
         text.append(f"\n         {name}: {formats.setting(setting)}", "default")
@@ -60,7 +61,7 @@ def _comparison(record: Record, winner: TrialRecord) -> Iterator[Text]:
         yield Text("No trial was better than the default configuration.", "yellow")
     elif mine and theirs:
         how = formats.improvement(mine.value, theirs.value, record.mode)
-        yield Text(f"default  {record.metric} {formats.number(theirs.value)}: the best is {how}")
+        yield Text(f"default  {record.metric} {formats.measured(theirs.value, theirs.error)}: the best is {how}")
     yield from _tests(winner, default)
 
 
@@ -68,16 +69,19 @@ def _tests(winner: TrialRecord, default: TrialRecord | None) -> Iterator[Text]:
     """The held-out test; a share of so many samples comes with its interval."""
     mine, theirs = winner.test or {}, (default.test or {}) if default and default is not winner else {}
     samples = mine.get("test/samples")
-    for name, value in mine.items():
+    for name in formats.test_metrics(mine):
         if name != "test/samples":
-            text = f"         {_test_name(name)} {_tested(name, value, samples)}"
-            beside = f", default {_tested(name, theirs[name], samples)}" if name in theirs else ""
+            text = f"         {_test_name(name)} {_tested(name, mine, samples)}"
+            beside = f", default {_tested(name, theirs, samples)}" if name in theirs else ""
             yield Text(text + beside)
     if samples:
         yield Text(f"         on {formats.count(int(samples), 'held-out sample')}", "dim")
 
 
-def _tested(name: str, value: Any, samples: Any) -> str:
+def _tested(name: str, test: Mapping[str, Any], samples: Any) -> str:
+    value, error = test[name], test.get(std_error(name))
+    if error is not None:
+        return formats.measured(value, error)
     if "accuracy" in name and samples and isinstance(value, int | float) and 0 <= value <= 1:
         return formats.share_interval(float(value), float(samples))
     return formats.number(value)

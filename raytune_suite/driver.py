@@ -16,12 +16,12 @@ from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError, 
 from raytune_suite.failures import Failure
 from raytune_suite.firstfailures import FirstFailures
 from raytune_suite.live import CONTINUE, PAUSE, RETURNED, STOP, Decide, Live, Log, NewTrial, Report, trial_id
-from raytune_suite.metrics import check_report, value_of
+from raytune_suite.metrics import check_report, std_error, value_of
 from raytune_suite.schedulers.core import Explanation, Scheduler
 from raytune_suite.search.ahead import Forecast
 from raytune_suite.search.core import Observation, Searcher
 from raytune_suite.search.suggestions import Launch, Making, Suggestions, at_once
-from raytune_suite.seeds import trial_seed
+from raytune_suite.seeds import repeat_seeds, trial_seed
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stopped, Stoppers
 from raytune_suite.study import Study
@@ -52,6 +52,8 @@ class Driver:
         self.searcher, self.scheduler, self.stoppers = searcher, scheduler, stoppers
         self.suggestions, self.forecast = Suggestions(searcher, launch), Forecast()
         self.num_trials = num_trials
+        seeds = repeat_seeds(study.seed, study.repeats)
+        self._repeats = {"repeat_seeds": list(seeds)} if seeds else {}
         self.live: dict[int, Live] = {}
         #: Trials of an earlier session that have not ended: given out again before any new one.
         self.waiting: dict[int, Live] = {}
@@ -115,6 +117,7 @@ class Driver:
             config=config,
             point=suggestion.point,
             seed=trial_seed(self.study.seed, number),
+            **self._repeats,
             origin=suggestion.origin,
             seen=making.seen,
             note=suggestion.note,
@@ -176,6 +179,8 @@ class Driver:
             return STOP
         value = value_of(metrics, self.study.metric)
         self._remember(trial, value)
+        if self._repeats:
+            trial.error = value_of(metrics, std_error(self.study.metric))
         self._tell(number, trial, State.RUNNING)
         stopped = self.stoppers.report(number, iteration, value, elapsed)
         decision = self._scheduled(number, trial, value, decide)
@@ -359,7 +364,7 @@ class Driver:
         self._write("decision", number=number, iteration=iteration, action=action, by=by, reason=reason, text=text)
 
     def _tell(self, number: int, trial: Live, state: State) -> None:
-        told = Observation(number, trial.point, trial.value, trial.iteration, state, seconds=trial.seconds)
+        told = Observation(number, trial.point, trial.value, trial.iteration, state, trial.error, trial.seconds)
         self.suggestions.tell(told)
 
     def _write(self, kind: str, **fields: Any) -> None:

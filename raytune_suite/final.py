@@ -58,14 +58,18 @@ def _candidates(record: Record) -> list[TrialRecord]:
 def _evaluate(
     settings: dict[str, Any], trial_id: str, config: dict[str, Any], checkpoint: str, cpus: float, gpu: float
 ) -> dict[str, Any] | None:
-    from raytune_suite.hosts import kind_of, open_host
+    from raytune_suite.hosts import kind_of
+    from raytune_suite.repeats import open_trial
     from raytune_suite.resolve import resolve
+    from raytune_suite.seeds import repeat_seeds
     from raytune_suite.worker import trial_context
 
     project = Path(settings["project"])
     if kind_of(resolve(settings["trainable"], project)) != "suite":
         return None
-    host = open_host(settings["trainable"], project, config, trial_context(settings, trial_id, cpus, gpu))
+    context = trial_context(settings, trial_id, cpus, gpu)
+    seeds = repeat_seeds(settings["seed"], settings["repeats"])
+    host = open_trial(settings["trainable"], project, config, context, seeds)
     try:
         host.load(Path(checkpoint))
         return host.test()

@@ -40,6 +40,17 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
+def measured(value: Any, error: Any = None) -> str:
+    """A number, with its standard error where there is one: ``0.2342 ± 0.015``."""
+    known = isinstance(error, int | float) and math.isfinite(error)
+    return f"{number(value)} ± {number(error, 2)}" if known else number(value)
+
+
+def test_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Held-out metrics without those that are the standard error of another."""
+    return {name: v for name, v in metrics.items() if name.removesuffix("/std_error") not in metrics.keys() - {name}}
+
+
 def setting(value: Any) -> str:
     """One value of a config."""
     if isinstance(value, float):

@@ -14,7 +14,9 @@ is resumed.
 from __future__ import annotations
 
 import inspect
+import random
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -202,8 +204,18 @@ def open_host(
     kind = kind_of(target)
     if kind == "suite":
         return TorchHost(target, dict(config), context)
+    seed_globals(context.seed)  # ours seed themselves
     host = TuneHost if kind == "tune" else FunctionHost
     return cast(Host, host(target, dict(config), storage() if callable(storage) else storage, trial_info))
+
+
+def seed_globals(seed: int) -> None:
+    """Seed the global generators of this process, of numpy and torch as far as the user's code has imported them."""
+    random.seed(seed)
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(seed)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(seed)
 
 
 def kind_of(target: Any) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from raytune_suite.metrics import MEASURED
 from raytune_suite.record import Report
 
-MEASURED = ("time/*", "throughput/*", "memory/*", "gpu/*")
-"""Metrics that are measured on the machine: never the same twice, and not compared."""
 _TINY = 1e-9
 _ABSENT = object()
 
@@ -51,7 +50,7 @@ class Comparison:
         if self.difference is not None:
             return
         for name in sorted(logged.metrics.keys() | metrics.keys()):
-            if not any(fnmatchcase(name, pattern) for pattern in self.ignore):
+            if not name.startswith(MEASURED) and not any(fnmatchcase(name, pattern) for pattern in self.ignore):
                 self.metrics[name] = None
                 self._compare(number, iteration, name, logged.metrics, metrics)
 

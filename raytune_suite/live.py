@@ -44,6 +44,7 @@ class Live:
     config: dict[str, Any]
     iteration: int = 0
     value: float | None = None
+    error: float | None = None
     best: float | None = None
     attempt: int = 0
     ending: Stopped | None = None

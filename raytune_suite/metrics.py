@@ -29,6 +29,8 @@ AUTOMATIC = frozenset(
 )  # fmt: skip
 # Ray adds these as None unless the user reports them.
 AUTOMATIC_IF_NONE = frozenset({"timesteps_total", "timesteps_this_iter", "episodes_total", "episodes_this_iter"})
+MEASURED = ("time/", "throughput/", "memory/", "gpu/")
+"""How the names of metrics begin that are measured on the machine: never the same twice."""
 LONGEST_TEXT = 200
 
 
@@ -73,6 +75,16 @@ def _scalar(value: Any) -> Metric:
 def _count(value: Any) -> int:
     numel = getattr(value, "numel", None)
     return int(numel() if callable(numel) else value.size)
+
+
+def std_error(metric: str) -> str:
+    """Return the name under which the standard error of a metric's mean over repeats is reported."""
+    return f"{metric}/std_error"
+
+
+def repeat_of(metric: str, repeat: int) -> str:
+    """Return the name under which one repeat's value of the study's metric is reported."""
+    return f"{metric}/repeat_{repeat}"
 
 
 def value_of(metrics: Mapping[str, Any], metric: str) -> float | None:

@@ -51,6 +51,7 @@ class Plan:
             *zip(("scheduler", *[""] * len(self.scheduler)), self._scheduler(), strict=False),
             ("slots", self._slots()),
             ("a trial", self._trial()),
+            *([("repeats", self._repeats())] if self.study.repeats > 1 else []),
             ("cluster", self.cluster.describe()),
             ("folder", str(self.folder)),
             *(("note", note) for note in self.notes()),
@@ -91,6 +92,9 @@ class Plan:
         if asked.gpu == "auto" and asked.trials_per_gpu is None:
             return f"{self.request.describe()}, {threads} ({self._auto()})"
         return f"{self.request.describe()}, {threads}"
+
+    def _repeats(self) -> str:
+        return f"{self.study.repeats} trainings of each configuration, side by side in a trial's process and memory"
 
     def _auto(self) -> str:
         return "gpu: auto = one whole GPU each" if self.request.gpu else "gpu: auto = CPU, no GPU here"

@@ -20,7 +20,7 @@ import numpy as np
 from raytune_suite import standalone
 from raytune_suite.errors import Problem, is_all_said
 from raytune_suite.metrics import Metric, check_report
-from raytune_suite.seeds import trial_seed
+from raytune_suite.seeds import repeat_seeds, trial_seed
 
 if TYPE_CHECKING:
     from raytune_suite.study import Study
@@ -95,6 +95,7 @@ def _job(study: Study, config: Mapping[str, Any], folder: Path) -> dict[str, Any
         "trial_id": "00000",
         "number": 0,
         "seed": trial_seed(study.seed, 0),
+        "repeat_seeds": repeat_seeds(study.seed, study.repeats),
         "cpus": needs.cpu,
         "gpu": needs.gpu,
         "max_iterations": study.max_iterations,

@@ -22,10 +22,11 @@ class Report(NamedTuple):
 
 
 class Best(NamedTuple):
-    """A value and the iteration that reached it."""
+    """A value and the iteration that reached it; ``error``: the standard error of a mean over repeats."""
 
     iteration: int
     value: float
+    error: float | None = None
 
 
 @dataclass
@@ -158,7 +159,7 @@ class TrialRecord:
             self.mode,
         )
         if better:
-            self._bests.append(better)
+            self._bests.append(better._replace(error=report.metrics.get(f"{self.metric}/std_error")))
 
     def _rewind(self, iteration: int) -> None:
         """Training went back to before ``iteration``: what came after it is no longer part of the trial."""

@@ -19,12 +19,12 @@ from typing import Any
 from raytune_suite import environment, standalone
 from raytune_suite import journal as journals
 from raytune_suite.errors import ExperimentError, TrainableError
-from raytune_suite.likeness import MEASURED, Comparison, Difference
+from raytune_suite.likeness import Comparison, Difference
 from raytune_suite.lineage import Stretch, lineages
 from raytune_suite.opening import study_of
 from raytune_suite.record import Record, fold
 from raytune_suite.retraining import JOB
-from raytune_suite.seeds import trial_seed
+from raytune_suite.seeds import repeat_seeds, trial_seed
 from raytune_suite.study import Study
 
 TOLERANCE = 1e-2
@@ -125,7 +125,7 @@ def reproduce(
         trial: its number.
         tolerance: the relative difference to allow in every number; by default 0 on the same kind of CPU with the
             same build of torch and number of threads, else :data:`TOLERANCE`.
-        ignore: patterns of metrics not to compare, beside :data:`MEASURED`.
+        ignore: patterns of metrics not to compare, beside what is measured on the machine.
         save: a folder, not there yet, for the checkpoint after the last iteration.
         project: where the training code is, if it is not where it was.
         watch: called after every iteration.
@@ -138,7 +138,7 @@ def reproduce(
     record = fold(journals.read(folder))
     study = study_of(folder, record.sessions[-1] if record.sessions else {}, None if project is None else Path(project))
     path = _path(folder, record, trial)
-    comparison = Comparison([(s.leg.number, r) for s in path for r in s.reports], [*MEASURED, *ignore])
+    comparison = Comparison([(s.leg.number, r) for s in path for r in s.reports], list(ignore))
     with tempfile.TemporaryDirectory(prefix="raytune-again-") as scratch:
         run = _Child(_job(study, record, path, target), _variables(record, path), Path(scratch))
         facts = _compared(run, comparison, _recorded(record, path), tolerance, watch, whole=target is not None)
@@ -242,6 +242,7 @@ def _job(study: Study, record: Record, path: Sequence[Stretch], save: Path | Non
     return {
         "trainable": study.trainable,
         "project": str(study.project),
+        "repeat_seeds": repeat_seeds(study.seed, study.repeats),
         "max_iterations": study.max_iterations,
         "metric": study.metric,
         "mode": study.mode,

@@ -274,6 +274,7 @@ class Run:
             "scratch": str(self.scratch),
             "data_dir": str(data_dir()),
             "seed": study.seed,
+            "repeats": study.repeats,
             "metric": study.metric,
             "mode": study.mode,
             "max_iterations": study.max_iterations,

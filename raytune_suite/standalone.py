@@ -75,12 +75,13 @@ def printed(folder: Path) -> str:
 def host(job: Mapping[str, Any]) -> Host:
     """Host a trial.
 
-    ``job`` holds plain values: trainable, project, folder (of the child), config, trial_id, number, seed, cpus, gpu,
-    max_iterations, metric, mode.
+    ``job`` holds plain values: trainable, project, folder (of the child), config, trial_id, number, seed, repeat_seeds,
+    cpus, gpu, max_iterations, metric, mode.
     """
-    from raytune_suite.hosts import open_host
+    from raytune_suite.repeats import open_trial
 
-    return open_host(job["trainable"], Path(job["project"]), job["config"], _context(job), **_tune(job))
+    arguments = job["trainable"], Path(job["project"]), job["config"], _context(job), job["repeat_seeds"]
+    return open_trial(*arguments, **_tune(job))
 
 
 def user_trace(error: BaseException, own: tuple[str, ...]) -> str:

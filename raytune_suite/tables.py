@@ -19,6 +19,7 @@ from raytune_suite import formats, proposal
 from raytune_suite.analysis import Experiment, Rule, describe_error, find, load, select
 from raytune_suite.errors import ExperimentError
 from raytune_suite.expression import Expression, ExpressionError
+from raytune_suite.metrics import std_error
 from raytune_suite.record import TrialRecord
 from raytune_suite.states import State
 
@@ -117,7 +118,8 @@ def trial_view(experiment: Experiment, trial: TrialRecord) -> Iterator[Renderabl
     if ending := _ending(trial):
         yield _line("ended", ending)
     if best := trial.best():
-        yield _line("best", f"{trial.metric} {formats.number(best.value)} at iteration {best.iteration}")
+        value = formats.measured(best.value, best.error)
+        yield _line("best", f"{trial.metric} {value} at iteration {best.iteration}")
     yield _line("origin", proposal.sentence(experiment, trial))
     yield _line("seed", str(trial.seed))
     if trial.node:
@@ -126,8 +128,9 @@ def trial_view(experiment: Experiment, trial: TrialRecord) -> Iterator[Renderabl
         yield _line("ran on", f"{where}{gpus}, {when(trial.started_at)}")
     for label, line in _labelled("config", _settings(trial)):
         yield _line(label, line)
-    for name, value in (trial.test or {}).items():
-        yield _line("test", f"{name} {formats.number(value)}")
+    test = trial.test or {}
+    for name, value in formats.test_metrics(test).items():
+        yield _line("test", f"{name} {formats.measured(value, test.get(std_error(name)))}")
     yield from _curves(trial)
     yield from _decisions(trial)
     yield from _failure(trial)
@@ -212,6 +215,7 @@ def best_data(experiment: Experiment, rule: Rule) -> dict[str, Any]:
         "metric": experiment.record.metric,
         "rule": rule,
         "value": experiment.value(trial, rule),
+        "error": best.error if (best := trial.best()) and rule == "best" else trial.last(std_error(trial.metric)),
         "iteration": best.iteration if (best := trial.best()) and rule == "best" else trial.iteration,
         "checkpoint": checkpoint,
         "config": trial.config,
@@ -221,7 +225,7 @@ def best_data(experiment: Experiment, rule: Rule) -> dict[str, Any]:
 def best_view(experiment: Experiment, rule: Rule) -> Iterator[Text]:
     """What ``raytune best`` prints."""
     facts = best_data(experiment, rule)
-    value = f"{facts['metric']} {formats.number(facts['value'])} at iteration {facts['iteration']}"
+    value = f"{facts['metric']} {formats.measured(facts['value'], facts['error'])} at iteration {facts['iteration']}"
     yield Text(f"trial {facts['number']} of {facts['experiment']}: {value} (rule: {rule})", "bold green")
     default = experiment.default
     yardstick = experiment.value(default, rule) if default else None
@@ -290,7 +294,8 @@ def _best_text(experiment: Experiment) -> str:
     ranked = experiment.ranked()
     if not ranked:
         return "-"
-    return f"{formats.number(experiment.value(ranked[0]))} (trial {ranked[0].number})"
+    best = ranked[0].best()
+    return f"{formats.measured(experiment.value(ranked[0]), best and best.error)} (trial {ranked[0].number})"
 
 
 def _ending(trial: TrialRecord) -> str:

@@ -22,9 +22,10 @@ from typing import Any, ClassVar
 from raytune_suite import environment
 from raytune_suite.checkpoints import Broken, Saved, TrialCheckpoints, Unheard
 from raytune_suite.errors import is_all_said
-from raytune_suite.hosts import Host, open_host
+from raytune_suite.hosts import Host
 from raytune_suite.metrics import value_of
-from raytune_suite.seeds import trial_seed
+from raytune_suite.repeats import open_trial
+from raytune_suite.seeds import repeat_seeds, trial_seed
 from raytune_suite.trainable import Context, is_out_of_memory
 from raytune_suite.watchdog import watchdog
 
@@ -210,11 +211,12 @@ class Worker:
             self._host.close()
             self._host = None
         if self._host is None:
-            self._host = open_host(
+            self._host = open_trial(
                 self.settings["trainable"],
                 Path(self.settings["project"]),
                 config,
                 context,
+                repeat_seeds(self.settings["seed"], self.settings["repeats"]),
                 storage=lambda: self._storage,
                 trial_info=self._trial_info,
             )

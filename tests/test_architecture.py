@@ -32,12 +32,12 @@ LAYERS = (
     # what is remembered, and what follows from it
     "jsonline",
     "journal",
+    "metrics",
     "record",
     "checksums",
     "lineage",  # where weights come from
-    "likeness",  # a curve against the recorded one
     "checkpoints",
-    "metrics",
+    "likeness",  # a curve against the recorded one
     # who decides
     "search",
     "warmstart",  # what other experiments give to a searcher
@@ -54,6 +54,7 @@ LAYERS = (
     "tune_trainable",  # ours as a ray.tune.Trainable
     "watchdog",
     "hosts",
+    "repeats",  # several in one
     "worker",
     "standalone",  # in a child process, without a cluster
     "preflight",

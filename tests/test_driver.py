@@ -396,3 +396,25 @@ def test_failures_beside_a_trial_that_trains_well_do_not_end_the_study(tmp_path:
     course.driver.ended(2, failure())
     assert not course.driver.stopping
     course.journal.close()
+
+
+def test_with_repeats_the_searcher_is_told_the_standard_error_and_the_journal_has_the_seeds(tmp_path: Path) -> None:
+    course = Course(tmp_path, repeats=2)
+    told: list[Any] = []
+    course.driver.suggestions.tell = told.append  # type: ignore[method-assign, assignment]
+    course.driver.next_trial()
+    course.driver.report(0, (1, {"loss": 0.5, "loss/std_error": 0.1}, 1.0, {}), lambda value: CONTINUE)
+    course.driver.ended(0)
+    assert [observation.error for observation in told] == [None, 0.1, 0.1]
+    assert len(set(course.events("trial")[0]["repeat_seeds"])) == 2
+    assert course.record().trials[0].best() == (1, 0.5, 0.1)
+    course.journal.close()
+
+
+def test_without_repeats_a_metric_of_that_name_is_just_a_metric(course: Course) -> None:
+    told: list[Any] = []
+    course.driver.suggestions.tell = told.append  # type: ignore[method-assign, assignment]
+    course.driver.next_trial()
+    course.driver.report(0, (1, {"loss": 0.5, "loss/std_error": 0.1}, 1.0, {}), lambda value: CONTINUE)
+    assert told[-1].error is None
+    assert "repeat_seeds" not in course.events("trial")[0]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raytune_suite.likeness import MEASURED, Comparison, distance
+from raytune_suite.likeness import Comparison, distance
 from raytune_suite.record import Report
 
 
@@ -39,7 +39,7 @@ def test_one_unit_in_the_last_place_is_a_difference() -> None:
 
 def compared(*pairs: tuple[dict[str, Any], dict[str, Any]], **options: Any) -> Comparison:
     expected = [(7, Report(i, logged, 0.0, None)) for i, (logged, _) in enumerate(pairs, 1)]
-    made = Comparison(expected, MEASURED, **options)
+    made = Comparison(expected, (), **options)
     for iteration, (_, now) in enumerate(pairs, 1):
         made.take(iteration, now)
     return made

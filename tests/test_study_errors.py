@@ -53,7 +53,7 @@ TABLE = [
     ("name: digits", "name: -x", "line 15, name: must not begin with a dash, got '-x'. Write x."),
     ("name: digits", 'name: "a\\nb"', "line 15, name: must be the name of a folder, got 'a\\nb'. As in name: digits."),
     ("name: digits", "name: " + "x" * 201, f"line 15, name: must be 200 bytes long at most, is 201, got '{'x' * 40}'"),
-    ("name: digits", "name: digits\nrepeats: 3", "line 16, repeats: repeats above 1 are not built yet, got 3. Write repeats: 1."),
+    ("name: digits", "name: digits\nrepeats: 0", "line 16, repeats: must be greater than 0, got 0"),
     ("name: digits", "name: digits\nseed: -1", "line 16, seed: must be at least 0, got -1"),
     ("{time: 30m}", "{time: 30 minutes}", "line 13, stop.time: must be a duration, got '30 minutes'. As in 90s, 30m, 1h30m, 2d, or seconds."),
     ("{time: 30m}", "{time: 0}", "line 13, stop.time: must be longer than nothing, got 0. Leave it out for no limit."),

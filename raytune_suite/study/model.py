@@ -56,12 +56,6 @@ def _constraint(value: Any) -> Any:
 _LONGEST_NAME = 200  # file systems take 255 bytes
 
 
-def _repeats(value: Any) -> Any:
-    if isinstance(value, int) and value > 1:
-        raise DeclarationError("repeats above 1 are not built yet", value, "Write repeats: 1.")
-    return value
-
-
 def _name(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -121,8 +115,8 @@ class Study(Settings):
     """What one trial needs; or module:function, giving that from a config."""
     max_concurrent: PositiveInt | None = None
     """A ceiling on trials at a time; otherwise as many as fit."""
-    repeats: Annotated[PositiveInt, BeforeValidator(_repeats)] = 1
-    """How often each configuration is trained."""
+    repeats: PositiveInt = 1
+    """How often each configuration is trained, side by side in one trial, from seeds that all trials share."""
     retries: Retries = Field(default_factory=Retries)
     """How often a trial is started again."""
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
@@ -262,14 +256,27 @@ def _only_for_grid(space: Space, search: str) -> Space:
 def _content_problems(data: Mapping[str, Any]) -> list[Problem]:
     """What the models cannot see: the space, points against the space, fields that need each other."""
     problems: list[Problem] = []
-    search = data.get("search")
-    name = search.get("name") if isinstance(search, Mapping) else getattr(search, "name", search)
+    name = _name_of(data.get("search"))
     if data.get("num_trials") is None and isinstance(name, str) and name != "grid":
         fix = "Add num_trials: 40; only a grid knows its number."
         problems.append(Problem("num_trials", f"is required with search: {name}", None, fix))
     if isinstance(data.get("space"), Mapping):
         problems += _space_problems(data)
-    return problems
+    return problems + _repeats_problems(data)
+
+
+def _repeats_problems(data: Mapping[str, Any]) -> list[Problem]:
+    """Population based training moves single weights about; a trial of several trainings has no single ones."""
+    repeats, scheduler = data.get("repeats"), _name_of(data.get("scheduler"))
+    if not isinstance(repeats, int) or repeats < 2 or scheduler not in ("pbt", "pb2"):
+        return []
+    rule = f"must be 1 with scheduler {scheduler}, whose trials take over each other's weights"
+    return [Problem("repeats", rule, repeats, "Write repeats: 1, or another scheduler.")]
+
+
+def _name_of(value: Any) -> Any:
+    """The name of what is chosen by name, in any of its forms."""
+    return value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
 
 
 def _space_problems(data: Mapping[str, Any]) -> list[Problem]:
