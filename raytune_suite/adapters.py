@@ -58,6 +58,10 @@ class SuiteTrial(Trial):  # type: ignore[misc]
         """By id: a scheduler may know the trial from an earlier session, through a stand-in."""
         return self is other or getattr(other, "trial_id", None) == self.trial_id
 
+    def __str__(self) -> str:
+        """As schedulers write it down."""
+        return str(self.trial_id)
+
     def get_trainable_cls(self) -> type:
         """The worker class, known without asking anyone."""
         return self._worker_cls

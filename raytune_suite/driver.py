@@ -86,12 +86,16 @@ class Driver:
         if self.finished:
             return None
         if self.waiting:
-            return self._again(min(self.waiting))
+            return self._again(min(self.waiting, key=self._turn))
         if not self.suggestions.open:
             self.suggestions.begin(self._next_number, self.seq)
         if not self.suggestions.wait(patience_s, unless=lambda: self.stopping):
             return None
         return self._made(self.suggestions.take())
+
+    def _turn(self, number: int) -> tuple[bool, int]:
+        """Who waits at a rung takes no slot, and its scheduler must know it before any other gets there."""
+        return not self.scheduler.holds(trial_id(number)), number
 
     def look_ahead(self) -> None:
         """No slot is free: begin the next suggestion all the same if one soon is, and would have to wait for it."""

@@ -9,18 +9,18 @@ are fed with stand-ins for trials.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raytune_suite import schedulers
 from raytune_suite.driver import Driver
 from raytune_suite.errors import ExperimentError
-from raytune_suite.live import CONTINUE, RETURNED, Live, Log, trial_id
-from raytune_suite.search.core import Observation, Searcher, Suggestion
-from raytune_suite.search.suggestions import Suggestions
+from raytune_suite.live import CONTINUE, RETURNED, STOP, Live, Log
+from raytune_suite.recall import Brackets, Population, StandIn, StandInController, memory_of
 from raytune_suite.states import State
 from raytune_suite.stoppers import OWN_RULES, Stopped
+from raytune_suite.tape import Behind, Tape
 
 Event = dict[str, Any]
 STOPPERS = OWN_RULES | {"target"}
@@ -35,74 +35,6 @@ class DifferenceError(ExperimentError):
     def __init__(self, seq: int, text: str) -> None:
         super().__init__(f"event {seq} of the journal: {text}")
         self.seq = seq
-
-
-class StandIn:
-    """As much of a trial of Ray Tune's as its schedulers look at; equal to the real one of the same id."""
-
-    def __init__(self, number: int, config: dict[str, Any]) -> None:
-        self.number, self.trial_id, self.config = number, trial_id(number), config
-        self.status = "RUNNING"
-        self.is_saving = False
-        self.last_result: dict[str, Any] = {}
-
-    def __hash__(self) -> int:
-        return hash(self.trial_id)
-
-    def __eq__(self, other: object) -> bool:
-        return getattr(other, "trial_id", None) == self.trial_id
-
-    def is_finished(self) -> bool:
-        """Say whether the trial has ended."""
-        return self.status == "TERMINATED"
-
-
-class StandInController:
-    """The trials there were, for a scheduler that asks."""
-
-    search_alg = None
-
-    def __init__(self) -> None:
-        self.trials: dict[int, StandIn] = {}
-
-    def get_trials(self) -> list[StandIn]:
-        """Return all of them."""
-        return list(self.trials.values())
-
-    def get_live_trials(self) -> list[StandIn]:
-        """Return those that have not ended."""
-        return [trial for trial in self.trials.values() if not trial.is_finished()]
-
-
-class _Tape:
-    """Takes what the driver would write; only decisions are of interest, the rest is on record."""
-
-    def __init__(self) -> None:
-        self.seq = 0
-        self.decisions: deque[dict[str, Any]] = deque()
-
-    def append(self, kind: str, **fields: Any) -> int:
-        if kind == "decision":
-            self.decisions.append(fields)
-        return self.seq
-
-
-class _Behind(Suggestions):
-    """A searcher that is asked what it was asked when it knew less: it is told of things once a question needs them."""
-
-    def __init__(self, searcher: Searcher, tape: _Tape) -> None:
-        super().__init__(searcher)
-        self._tape = tape
-        self._held: deque[tuple[int, Observation]] = deque()
-
-    def tell(self, observation: Observation) -> None:
-        self._held.append((self._tape.seq, observation))
-
-    def ask(self, number: int, seen: int) -> Suggestion | None:
-        """Ask for trial ``number`` as of event ``seen``; from one question to the next ``seen`` never falls."""
-        while self._held and self._held[0][0] <= seen:
-            self.searcher.tell(self._held.popleft()[1])
-        return self.searcher.ask(number)
 
 
 @dataclass
@@ -135,17 +67,20 @@ class Past:
         self.differences: list[DifferenceError] = []
         self._ask, self._strict, self._as_logged = ask, strict, as_logged
         self._log: Log = driver.journal
-        self._tape = _Tape()
+        self._tape = Tape()
         driver.journal = self._tape
-        self._controller = StandInController()
+        self._controller = StandInController(self._stopped_from_without)
         self._ended: dict[int, tuple[State, Live]] = {}
         self._num_trials = driver.searcher.num_trials
         self._sessions = self._session = 0
-        self._behind = _Behind(driver.searcher, self._tape) if ask and driver.searcher.replayable else None
+        self._behind = Behind(driver.searcher, self._tape) if ask and driver.searcher.replayable else None
         if self._behind is not None:
             driver.suggestions = self._behind
         self._owed = False
-        self._feeds = driver.scheduler.replayable
+        self._memory = memory_of(driver.scheduler)
+        self._feeds = driver.scheduler.replayable or isinstance(self._memory, Brackets)
+        #: What kept the scheduler from being reminded of the past: it begins anew.
+        self.forgotten: Exception | None = None
         self._handlers: Mapping[str, Callable[[Event], None]] = {
             "session": self._on_session,
             "trial": self._on_trial,
@@ -159,10 +94,16 @@ class Past:
     def apply(self, event: Event) -> None:
         """Live through one event; they come in the order of the journal."""
         self._tape.seq = event["seq"]
+        if self._memory is not None:
+            self._remind(self._memory, event)
+            return
         if event["event"] in _BEYOND_REPORTS and self._tape.decisions and not self._owed:
             made = self._tape.decisions[0]
             self._differs(event["seq"], f"before it, {_said(made)} was decided; the journal has no such decision")
             self._tape.decisions.clear()
+        self._handle(event)
+
+    def _handle(self, event: Event) -> None:
         handler = self._handlers.get(event["event"])
         if handler is not None:
             handler(event)
@@ -170,6 +111,9 @@ class Past:
     def finish(self) -> Past:
         """Give the driver its journal back and let unfinished trials wait for their turn."""
         self._reopen()
+        if self._memory is not None:  # Ray must not take a stand-in for a trial that it may start
+            for trial in self._controller.trials.values():
+                trial.status = trial.status if trial.is_finished() else "ABSENT"
         self.driver.journal, self.driver.seq = self._log, self._tape.seq
         self.driver.searcher.num_trials = self._num_trials
         return self
@@ -183,6 +127,47 @@ class Past:
             self._complete(number)
             driver.ended(number)
         driver.stopped = driver.stopped or driver.stoppers.study()
+
+    # -- a scheduler that is reminded ----------------------------------------------------------------------------
+
+    def _remind(self, memory: Population | Brackets, event: Event) -> None:
+        """Handle an event of a scheduler whose decisions are not derived again, but taken as logged."""
+        if event["event"] == "report":
+            self._tape.decisions.clear()
+        try:
+            trial = self._controller.trials.get(event.get("number", -1))
+            if isinstance(memory, Brackets) and trial is not None:
+                memory.apply(event, trial, self.driver.study.metric)
+            elif isinstance(memory, Brackets) and event["event"] == "session":
+                memory.session(event.get("planned"))
+            self._handle(event)
+            if isinstance(memory, Population) and event.get("number") is not None:
+                trial = self._controller.trials[event["number"]]
+                memory.apply(event, trial, self.driver.study.metric)
+        except DifferenceError:
+            raise
+        except Exception as error:  # whatever Ray's code makes of a past that cannot have been
+            self._forget(error)
+            if event["event"] != "report":
+                self._handle(event)
+
+    def _forget(self, error: Exception) -> None:
+        self.forgotten, self._memory, self._feeds = error, None, False
+        self._tape.decisions.clear()
+        name = self.driver.scheduler.name
+        self.driver.scheduler = schedulers.build(self.driver.study)
+        for trial in (*self.driver.live.values(), *self.driver.waiting.values()):
+            if trial.ending is not None and trial.ending.by == name:
+                trial.ending = None
+
+    def _stopped_from_without(self, trial: StandIn) -> None:
+        """Do as Ray Tune when a scheduler stops a trial that waits."""
+        scheduler = self.driver.scheduler
+        scheduler.ray.on_trial_remove(self._controller, trial)
+        live = self._live(trial.number)
+        if live is not None:
+            why = scheduler.explain(trial.trial_id, live.iteration, live.value, STOP)
+            live.ending = Stopped(scheduler.name, why.text if why is not None else f"stopped by {scheduler.name}")
 
     # -- the events ----------------------------------------------------------------------------------------------
 
@@ -200,6 +185,8 @@ class Past:
             live.ending = None
             (state, _), standin = self._ended.pop(number), self._controller.trials[number]
             standin.status = "PENDING"
+            if isinstance(self._memory, Brackets):
+                self._memory.reopen(standin)
             if self._feeds and state is State.PREEMPTED:  # to the scheduler it was gone
                 self.driver.scheduler.ray.on_trial_add(self._controller, standin)
         self.driver.reopen(unfinished)
@@ -216,7 +203,7 @@ class Past:
         if self._feeds:
             self.driver.scheduler.ray.on_trial_add(self._controller, standin)
 
-    def _suggest_again(self, behind: _Behind, event: Event) -> None:
+    def _suggest_again(self, behind: Behind, event: Event) -> None:
         # A session knows all of the earlier ones when it begins; drivers once wrote less into ``seen`` then.
         seen = event["seq"] if event.get("seen") is None else int(event["seen"])
         made = behind.ask(event["number"], max(seen, self._session))
@@ -252,7 +239,10 @@ class Past:
 
     def _on_decision(self, event: Event) -> None:
         number, by = event["number"], event["by"]
-        if by in STOPPERS or self._feeds:
+        if self._memory is not None:
+            self._tape.leave(lambda made: by in STOPPERS and made["by"] not in STOPPERS)
+            self._tape.leave(lambda made: all(made[key] == event[key] for key in _DECISION) and by not in STOPPERS)
+        if by in STOPPERS or (self._feeds and self._memory is None):
             self._compare(event)
         else:
             self.counts.leave_out(f"decisions of {by}")

@@ -19,6 +19,7 @@ from raytune_suite.errors import ExperimentError
 from raytune_suite.journal import Journal
 from raytune_suite.live import trial_id
 from raytune_suite.opening import study_of
+from raytune_suite.recall import memory_of
 from raytune_suite.record import Record, TrialRecord, fold
 from raytune_suite.restore import Past, restore, running_time
 from raytune_suite.runner import Results, Run
@@ -149,7 +150,10 @@ class _Journaled:
         except ExperimentError as error:
             error.add_note("raytune resume --as-logged goes on with what is in the journal.")
             raise
-        return [*_restored(driver), *not_rebuilt(self._study)]
+        scheduler = driver.scheduler
+        if scheduler.population is not None and self._past.forgotten is None:
+            scheduler.ray.offer(self._folder, self._folder / ".scratch")
+        return [*_restored(driver), *not_rebuilt(self._study, self._past.forgotten)]
 
     def settle(self, driver: Driver) -> None:
         """See ``runner.History``."""
@@ -163,15 +167,16 @@ class _Journaled:
             yield event
 
 
-def not_rebuilt(study: Study) -> list[str]:
-    """Return what a resumed scheduler does not know of its past, as plan lines."""
-    name = study.scheduler.name
-    if schedulers.build(study).replayable:
+def not_rebuilt(study: Study, forgotten: Exception | None = None) -> list[str]:
+    """Return what a resumed scheduler does not know of its past, as plan lines; ``forgotten``: why."""
+    name, scheduler = study.scheduler.name, schedulers.build(study)
+    if forgotten is None and (scheduler.replayable or memory_of(scheduler) is not None):
         return []
+    why = "" if forgotten is None else f" ({str(forgotten) or type(forgotten).__name__})"
     if name in ("pbt", "pb2"):
-        text = "the population goes on from its checkpoints; who was perturbed when is not rebuilt"
+        text = f"the population goes on from its checkpoints; who was perturbed when is not rebuilt{why}"
     elif name == "hyperband":
-        text = "unfinished trials go on in new brackets; where the old ones stood is not rebuilt"
+        text = f"unfinished trials go on in new brackets; where the old ones stood is not rebuilt{why}"
     else:
         text = "what it knew of earlier reports is not rebuilt; unfinished trials go on"
     return [f"{'':<10} {name}: {text}"]

@@ -253,7 +253,8 @@ class Run:
                 driver.fail(error)
             trials.close()
         driver.abandon_live()
-        self._prune(scheduler.keeps(self.study.checkpoint.keep) != list(self.study.checkpoint.keep))
+        if not driver.stopping or (driver.stopped is not None and driver.stopped.state is State.STOPPED):
+            self._prune(scheduler.keeps(self.study.checkpoint.keep) != list(self.study.checkpoint.keep))
         if self.journal.failure is None:
             self.journal.sync()
 

@@ -85,6 +85,8 @@ LAYERS = (
     "firstfailures",
     "driver",
     "retention",
+    "tape",
+    "recall",
     "restore",
     "replay",
     "controller",

@@ -18,9 +18,10 @@ from raytune_suite.driver import Driver
 from raytune_suite.failures import Failure
 from raytune_suite.journal import Journal, read
 from raytune_suite.live import STOP
+from raytune_suite.recall import StandIn, StandInController
 from raytune_suite.record import Record, fold
 from raytune_suite.replay import replay
-from raytune_suite.restore import DifferenceError, StandIn, StandInController, restore, running_time
+from raytune_suite.restore import DifferenceError, restore, running_time
 from raytune_suite.search.suggestions import at_once
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stoppers

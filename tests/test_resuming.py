@@ -51,7 +51,9 @@ def test_what_decisions_rest_on_cannot_change(tmp_path: Path, key: str) -> None:
 
 def test_what_is_not_rebuilt_is_said(tmp_path: Path) -> None:
     assert not_rebuilt(study(tmp_path, scheduler="asha")) == []
-    assert "not rebuilt" in not_rebuilt(study(tmp_path, scheduler="hyperband"))[0]
+    assert not_rebuilt(study(tmp_path, scheduler="hyperband")) == []
+    said = not_rebuilt(study(tmp_path, scheduler="hyperband"), ValueError("trial 3 went on"))
+    assert "not rebuilt (trial 3 went on)" in said[0]
 
 
 def test_an_existing_experiment_names_both_ways_out(tmp_path: Path) -> None:

@@ -144,7 +144,8 @@ class Scheduler:
 
     def holds(self, trial_id: str) -> bool:
         """Say whether the trial waits at a rung, also one that an earlier session left there, and needs no slot."""
-        return self.promotes and bool(self.ray.holds(trial_id))
+        holds = getattr(self.ray, "holds", None)
+        return holds is not None and bool(holds(trial_id))
 
     def waking(self) -> list[str]:
         """Return the trials that were promoted and are not known to train again: free slots are for those paused."""

@@ -106,7 +106,13 @@ class ExplainedHyperBand(HyperBandScheduler):  # type: ignore[misc]
         )
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Put the trial into the bracket that is being filled; the last trial closes it."""
+        """Put the trial into the bracket that is being filled; the last trial closes it.
+
+        One that an earlier session left goes on in its own.
+        """
+        if trial.trial_id in self._bracket_of:
+            self._take_back(trial)
+            return
         super().on_trial_add(tune_controller, trial)
         bracket = self._trial_info[trial][0]
         self._bracket_of[trial.trial_id] = bracket
@@ -139,6 +145,24 @@ class ExplainedHyperBand(HyperBandScheduler):  # type: ignore[misc]
             bracket.closed = True
             self._process_bracket(tune_controller, bracket)
         return super().choose_trial_to_run(tune_controller)
+
+    def expect(self, trials: int) -> None:
+        """Take note that the study will have so many trials: it was extended, or had fewer in an earlier session."""
+        self._expected = trials
+
+    def holds(self, trial_id: str) -> bool:
+        """Say whether the trial waits at a rung for others of its bracket, and needs no slot."""
+        bracket = self._bracket_of.get(trial_id)
+        result = next((r for t, r in bracket._live_trials.items() if t.trial_id == trial_id), None) if bracket else None
+        return bracket is not None and result is not None and bracket._get_result_time(result) >= bracket._cumul_r
+
+    def _take_back(self, trial: Any) -> None:
+        """Put Ray's trial in the place of what stood for it; the order decides between equal values."""
+        bracket = self._bracket_of[trial.trial_id]
+        bracket._live_trials = {(trial if t == trial else t): r for t, r in bracket._live_trials.items()}
+        bracket._all_trials = [trial if t == trial else t for t in bracket._all_trials]
+        bracket.trials_to_unpause.discard(trial)
+        self._trial_info[trial] = self._trial_info.pop(trial)
 
     def first_rung(self, trial_id: str) -> int:
         """Return the first iteration at which the trial can be stopped."""

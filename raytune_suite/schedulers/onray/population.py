@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.schedulers.pb2 import PB2
 
 from raytune_suite.schedulers.core import Ledger, count, finite, trials_of
 from raytune_suite.schedulers.mutations import inside, lookup, nested
 from raytune_suite.schedulers.onray.randomness import MUTATIONS, global_state, stream
+from raytune_suite.schedulers.onray.recalled import Recalled, RecalledTable
 from raytune_suite.space import Choice, Domain, Grid
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 20
 
 
-class _Explained(PopulationBasedTraining):  # type: ignore[misc]
+class _Explained(Recalled):
     """What PBT and PB2 share.
 
     Ray draws from ``random`` and ``numpy.random``: their states are exchanged for the study's own during a
@@ -101,12 +101,6 @@ class _Explained(PopulationBasedTraining):  # type: ignore[misc]
         offered = [state.last_checkpoint for state in self._trial_state.values()]
         paths = {getattr(checkpoint, "path", None) for checkpoint in [*offered, *self._borrowed.values()]}
         return sorted(str(path) for path in paths if path)
-
-    def _known(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Drop a metric that was not measured: Ray then waits for the next report."""
-        if result.get(self._metric) is not None:
-            return result
-        return {key: value for key, value in result.items() if key != self._metric}
 
     def _checkpoint_or_exploit(self, trial: Any, tune_controller: Any, upper: Any, lower: Any) -> None:
         moment = int(self._trial_state[trial].last_train_time)
@@ -185,7 +179,7 @@ class ExplainedPBT(_Explained):
         return known
 
 
-class ExplainedPB2(_Explained, PB2):  # type: ignore[misc]
+class ExplainedPB2(_Explained, RecalledTable, PB2):  # type: ignore[misc]
     """PB2; a NaN would spoil its Gaussian process, so that report is passed over (and ends the trial)."""
 
     # Each attempt would add a row to the table the Gaussian process learns from.
