@@ -52,6 +52,8 @@ class Driver:
         self.searcher, self.scheduler, self.stoppers = searcher, scheduler, stoppers
         self.suggestions, self.forecast = Suggestions(searcher, launch), Forecast()
         self.num_trials = num_trials
+        #: Of a whole trial: the study's, but less while a session is lived through that had less.
+        self.max_iterations = study.max_iterations
         seeds = repeat_seeds(study.seed, study.repeats)
         self._repeats = {"repeat_seeds": list(seeds)} if seeds else {}
         self.live: dict[int, Live] = {}
@@ -189,7 +191,7 @@ class Driver:
         stopped = self.stoppers.report(number, iteration, value, elapsed)
         decision = self._scheduled(number, trial, value, decide)
         self.stopped = self.stopped or self.stoppers.study()
-        if facts.get("finished") or iteration >= self.study.max_iterations:
+        if facts.get("finished") or iteration >= self.max_iterations:
             trial.ending = Stopped("", "", State.COMPLETED)
             return STOP
         if stopped is not None:

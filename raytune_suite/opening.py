@@ -66,6 +66,7 @@ def announce_session(journal: Journal, study: Study, made: Plan) -> None:
         plan=made.lines(),
         num_trials=study.num_trials,
         planned=made.num_trials,
+        max_iterations=study.max_iterations,
         project=written_project(study.project, journal.folder),
         study_sha256=study.sha256,
     )

@@ -227,8 +227,9 @@ class Record:
 
     @property
     def max_iterations(self) -> int | None:
-        """How many iterations a trial may have."""
-        return self.experiment.get("max_iterations")
+        """How many iterations a trial may have, as last extended."""
+        lately = self.sessions[-1].get("max_iterations") if self.sessions else None
+        return lately if lately is not None else self.experiment.get("max_iterations")
 
     @property
     def space(self) -> list[dict[str, Any]]:

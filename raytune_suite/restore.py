@@ -82,6 +82,7 @@ class Past:
         #: What kept the scheduler from being reminded of the past: it begins anew.
         self.forgotten: Exception | None = None
         self._handlers: Mapping[str, Callable[[Event], None]] = {
+            "experiment": self._on_experiment,
             "session": self._on_session,
             "trial": self._on_trial,
             "start": self._on_start,
@@ -111,6 +112,7 @@ class Past:
     def finish(self) -> Past:
         """Give the driver its journal back and let unfinished trials wait for their turn."""
         self._reopen()
+        self._until(self.driver.study.max_iterations)
         if self._memory is not None:  # Ray must not take a stand-in for a trial that it may start
             for trial in self._controller.trials.values():
                 trial.status = trial.status if trial.is_finished() else "ABSENT"
@@ -171,7 +173,17 @@ class Past:
 
     # -- the events ----------------------------------------------------------------------------------------------
 
+    def _on_experiment(self, event: Event) -> None:
+        self._until(event.get("max_iterations"))
+
+    def _until(self, max_iterations: int | None) -> None:
+        """Let trials end where those of the session at hand did; a later one may have been given more."""
+        if max_iterations is not None and max_iterations != self.driver.max_iterations:
+            self.driver.max_iterations = max_iterations
+            self.driver.scheduler.until(max_iterations)
+
     def _on_session(self, event: Event) -> None:
+        self._until(event.get("max_iterations"))
         self._sessions, self._session = self._sessions + 1, event["seq"]
         if event.get("num_trials") is not None:  # a study that was extended asked for fewer at first
             self.driver.searcher.num_trials = event["num_trials"]
@@ -204,6 +216,9 @@ class Past:
             self.driver.scheduler.ray.on_trial_add(self._controller, standin)
 
     def _suggest_again(self, behind: Behind, event: Event) -> None:
+        if self.driver.max_iterations != self.driver.study.max_iterations and self.driver.searcher.learns:
+            self.counts.leave_out("suggestions made for another max_iterations")
+            return
         # A session knows all of the earlier ones when it begins; drivers once wrote less into ``seen`` then.
         seen = event["seq"] if event.get("seen") is None else int(event["seen"])
         made = behind.ask(event["number"], max(seen, self._session))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_suite import journal as journals
-from raytune_suite import ray_runtime, schedulers, warmstart
+from raytune_suite import longer, ray_runtime, schedulers, warmstart
 from raytune_suite.closing import shown_path
 from raytune_suite.driver import Driver
 from raytune_suite.errors import ExperimentError
@@ -28,7 +28,7 @@ from raytune_suite.study import Study
 from raytune_suite.study.file import read_yaml
 
 CHANGEABLE = (
-    *("num_trials", "max_concurrent", "stop.time", "stop.step_time", "stop.first_failures"),
+    *("num_trials", "max_iterations", "max_concurrent", "stop.time", "stop.step_time", "stop.first_failures"),
     *("resources", "retries", "environment", "callbacks"),
 )
 """What may change when a study goes on: nothing that a suggestion or decision on record rests on."""
@@ -76,11 +76,14 @@ def resume(
         StudyError: a change makes the study wrong.
     """
 
-    def before(study: Study, record: Record, _: Journal) -> Study:
+    def before(study: Study, record: Record, journal: Journal) -> Study:
         changed = study if not changes else _changed(study, changes)
         changed = changed if num_trials is None else _extended(changed, num_trials)
         if changed == study:
             _must_be_open(record, Path(folder))
+        if changed.max_iterations != study.max_iterations:
+            longer.check(study, changed)
+            longer.reopen(study, record, journal)
         return changed
 
     return _go_on(Path(folder), project, as_logged, before, Engine(**engine))

@@ -98,6 +98,7 @@ LAYERS = (
     "signals",
     "reproduction",
     "runner",
+    "longer",
     "resuming",
     # clusters
     "dashboard",

@@ -115,8 +115,9 @@ class Session:
         self.checkpoints = self._checkpoints(folder)
         past = restore(self.driver, read(folder)) if resumed else None
         if not resumed:
-            self.log.append("experiment", version=1, metric=study.metric, mode=study.mode, num_trials=study.num_trials)
-        self.log.append("session", pid=1, num_trials=study.num_trials)
+            head = {"metric": study.metric, "mode": study.mode, "max_iterations": study.max_iterations}
+            self.log.append("experiment", version=1, num_trials=study.num_trials, **head)
+        self.log.append("session", pid=1, num_trials=study.num_trials, max_iterations=study.max_iterations)
         if past is not None:
             past.settle()
 

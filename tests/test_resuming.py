@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from raytune_suite import longer
 from raytune_suite.errors import ExperimentError
 from raytune_suite.journal import Journal
 from raytune_suite.opening import new_folder, study_of, written_project
@@ -43,7 +44,7 @@ def test_limits_of_a_run_can_change(tmp_path: Path) -> None:
     assert (changed.stop.time, changed.max_concurrent, changed.project) == (7200, 3, tmp_path.resolve())
 
 
-@pytest.mark.parametrize("key", ["seed", "space.x", "stop.target", "scheduler", "max_iterations"])
+@pytest.mark.parametrize("key", ["seed", "space.x", "stop.target", "scheduler"])
 def test_what_decisions_rest_on_cannot_change(tmp_path: Path, key: str) -> None:
     with pytest.raises(ExperimentError, match=f"{key} cannot change .*stop.time"):
         _changed(study(tmp_path), {key: 1})
@@ -104,3 +105,25 @@ def test_code_that_is_gone_is_asked_for(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(ExperimentError, match="--project"):
         study_of(folder, session)
     assert study_of(folder, session, tmp_path / "renamed").project == tmp_path / "renamed"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "to", "said"),
+    [
+        ("fifo", 2, "must not be below the study's own"),
+        ("hyperband", 81, "its brackets rest on it"),
+        ("pbt", 81, "without a perturbation_interval"),
+    ],
+)
+def test_where_trials_cannot_be_trained_longer_it_is_said_why(
+    tmp_path: Path, scheduler: str, to: int, said: str
+) -> None:
+    made = study(tmp_path, scheduler=scheduler, max_iterations=27, num_trials=20)
+    with pytest.raises(ExperimentError, match=said):
+        longer.check(made, made.model_copy(update={"max_iterations": to}))
+
+
+@pytest.mark.parametrize("scheduler", ["fifo", "asha", "median", {"name": "pbt", "perturbation_interval": 3}])
+def test_most_schedulers_let_trials_be_trained_longer(tmp_path: Path, scheduler: Any) -> None:
+    made = study(tmp_path, scheduler=scheduler, max_iterations=27, num_trials=20)
+    longer.check(made, made.model_copy(update={"max_iterations": 81}))

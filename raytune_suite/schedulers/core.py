@@ -108,6 +108,12 @@ class Scheduler:
         self.checkpoint_every, self.every_report = checkpoint_every, every_report
         self._ledger, self._max_iterations, self._grace = ledger, max_iterations, grace
 
+    def until(self, max_iterations: int) -> None:
+        """Let trials end at another iteration: a session that is lived through may have had a lower limit."""
+        self._max_iterations = max_iterations
+        if hasattr(self.ray, "until"):
+            self.ray.until(max_iterations)
+
     def protects(self, number: int) -> bool:
         """Say whether this trial is never stopped early: trial 0 of a study with a ``default``."""
         return trial_id(number) == self._ledger.protected

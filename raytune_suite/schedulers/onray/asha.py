@@ -47,6 +47,10 @@ class ExplainedASHA(AsyncHyperBandScheduler):  # type: ignore[misc]
             return action
         return self._noted(trial.trial_id, iteration, value, action, *before)
 
+    def until(self, max_iterations: int) -> None:
+        """Stop trials at this iteration; rungs beyond it are not reached."""
+        self._max_t = max_iterations
+
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Record the last value if it met a rung; a value that cannot be compared is not recorded."""
         if finite(result.get(self._metric)):

@@ -35,6 +35,10 @@ class ExplainedMedian(MedianStoppingRule):  # type: ignore[misc]
             return action
         return self._noted(trial, iteration, action)
 
+    def until(self, max_iterations: int) -> None:
+        """Stop trials at this iteration; rungs beyond it are not reached."""
+        self._max_iterations = max_iterations
+
     def _keep(self, trial: Any, iteration: int, value: float) -> None:
         self._results[trial].append({self._time_attr: iteration, self._metric: value})
         self._means.add(trial.trial_id, iteration, value)

@@ -113,6 +113,10 @@ class PromotionASHA(FIFOScheduler):  # type: ignore[misc]
 
     # -- what the suite asks -----------------------------------------------------------------------------------------
 
+    def until(self, max_iterations: int) -> None:
+        """Stop trials at this iteration; rungs beyond it are not reached."""
+        self._max_t = max_iterations
+
     def holds(self, trial_id: str) -> bool:
         """Say whether the trial waits at a rung and needs no slot."""
         return trial_id in self._held
