@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_suite.analysis import Experiment, load
+    from raytune_suite.engine.session import Session
     from raytune_suite.errors import RaytuneError
     from raytune_suite.reproduction import Reproduction, reproduce
     from raytune_suite.resuming import resume, retry
@@ -27,6 +28,7 @@ __all__ = [
     "RaytuneError",
     "Reproduction",
     "Results",
+    "Session",
     "State",
     "Study",
     "TorchTrainable",
@@ -44,6 +46,7 @@ _HOMES = {
     "RaytuneError": "errors",
     "Reproduction": "reproduction",
     "Results": "runner",
+    "Session": "engine.session",
     "State": "states",
     "Study": "study",
     "TorchTrainable": "trainable",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,22 @@ from raytune_suite.resources import Request
 logger = logging.getLogger("raytune_suite")
 
 
-def test(settings: Mapping[str, Any], record: Record, needs: Request) -> Iterator[tuple[int, dict[str, Any]]]:
+def test(
+    settings: Mapping[str, Any], record: Record, needs: Request, run: Callable[..., Any]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Evaluate the best trial and the default on held-out data; yields trial numbers and flat metrics.
 
-    Each is loaded from its best checkpoint, in a worker of its own. A trainable without a ``test`` yields nothing;
+    Each is loaded from its best checkpoint, in a worker that ``run`` finds. One without a ``test`` yields nothing;
     one whose test fails is logged and skipped, because the study's result stands without it.
     """
     import ray
 
-    evaluate = ray.remote(_evaluate)
     tasks = []
     for trial in _candidates(record):
         saved = best_checkpoint(settings, trial)
         if saved is not None:
-            options = {"num_cpus": needs.cpu, "num_gpus": needs.gpu, "resources": dict(needs.custom)}
             arguments = (dict(settings), trial.trial_id, trial.config, str(saved.path), needs.cpu, needs.gpu)
-            tasks.append((trial, evaluate.options(**options).remote(*arguments)))
+            tasks.append((trial, run(needs, _evaluate, *arguments)))
     for trial, task in tasks:
         try:
             metrics = ray.get(task)

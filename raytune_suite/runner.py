@@ -32,9 +32,10 @@ from raytune_suite import (
 from raytune_suite.analysis import Experiment, load
 from raytune_suite.checkpoints import TrialCheckpoints
 from raytune_suite.driver import Driver
-from raytune_suite.engine import choice
+from raytune_suite.engine import choice, running
 from raytune_suite.errors import EnvironmentMismatchError, RaytuneError
 from raytune_suite.journal import Journal
+from raytune_suite.judging import judging
 from raytune_suite.logfile import written_to
 from raytune_suite.plan import Plan
 from raytune_suite.record import Record
@@ -52,7 +53,6 @@ from raytune_suite.tensorboard import TensorBoardWriter
 
 logger = logging.getLogger("raytune_suite")
 _LOOK_AGAIN_S = 10.0
-_HANDED_OUT = 64  # trials that may wait at the workers themselves, where they are shorter than a message takes
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,16 @@ class Run:
 
     def _with_ray(self) -> Results:
         made = plan.make(self.study, Cluster.of_ray())
+        code = {"project": str(self.study.project), "trainable": self.study.trainable}
+        below = running.engine(self.engine, _Slots(made, None), code)
+        try:
+            if not made.cluster.autoscaling:  # else as trials come, so that it grows no faster than they do
+                below.begin(made.request, min(made.slots, made.num_trials))
+            return self._run(made, below)
+        finally:
+            below.close()
+
+    def _run(self, made: Plan, below: running.Engine) -> Results:
         logger.info("raytune_suite %s runs %s in %s", __version__, self.study.name, self.folder)
         searcher = search.build(self.study, [source.earlier for source in self.sources])
         made = replace(made, folder=self.folder, earlier=warmstart.lines(self.sources, searcher))
@@ -181,8 +191,8 @@ class Run:
                 retention.take_over()
             with handled(driver):
                 if not driver.finished:
-                    self._search(driver, made)
-            self._test(driver, record, made)
+                    self._search(driver, made, below)
+            self._test(driver, record, made, below)
             for notice in retention.close():
                 self._notice(notice)
             state, code = self._close(driver, record)
@@ -208,7 +218,7 @@ class Run:
                 self.journal.append("earlier", **source.event())
         opening.announce_session(self.journal, self.study, made)
 
-    def _search(self, driver: Driver, made: Plan) -> None:
+    def _search(self, driver: Driver, made: Plan, below: running.Engine) -> None:
         """Let Ray Tune run the trials; returns when all have ended or the study was stopped."""
         from ray import tune
 
@@ -220,16 +230,15 @@ class Run:
             os.environ.pop("TUNE_RESULT_BUFFER_LENGTH", None)  # every result must be judged before the next
         slots = _Slots(made, scheduler.population)
         waiting = max(made.slots, scheduler.population or 0) + 1
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting + (_HANDED_OUT if self.engine == "pool" else 0))
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting + below.ahead)
         inbox: dict[str, Any] = {}
         silence = Silence(self.study.stop.step_time)
         self.journal.subscribe(silence)
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
         worker = worker_class(self._settings(scheduler))
-        with choice.running(self.engine, worker, _Slots(made, None), scheduler, driver.searcher.learns) as more:
-            trials = adapters.SearchAdapter(
-                driver, worker, self.folder, slots=lambda: slots() + more(), resources=_Resources(self.study)
-            )
+        resources = _Resources(self.study)
+        with below.in_place(worker, scheduler, driver.searcher.learns):
+            trials = adapters.SearchAdapter(driver, worker, self.folder, lambda: slots() + below.more(), resources)
             try:
                 tune.run(
                     worker,
@@ -244,7 +253,7 @@ class Run:
                         *self._callbacks(),
                     ],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    reuse_actors=self.engine == "tune",
+                    reuse_actors=below.reuses,
                     raise_on_failed_trial=False,
                     verbose=0,
                 )
@@ -266,8 +275,6 @@ class Run:
     def _settings(self, scheduler: Scheduler) -> dict[str, Any]:
         """What a worker must know about the study, as plain values."""
         study = self.study
-        # Where every report may end a trial, reports are sent soon; else only what watches the study waits for them.
-        soon = scheduler.every_report or scheduler.pauses or study.stop.trial_plateau is not None
         return {
             "project": str(study.project),
             "trainable": study.trainable,
@@ -276,16 +283,11 @@ class Run:
             "data_dir": str(data_dir()),
             "seed": study.seed,
             "repeats": study.repeats,
-            "metric": study.metric,
-            "mode": study.mode,
-            "max_iterations": study.max_iterations,
             "checkpoint_every": study.checkpoint.every,
             "keep": scheduler.keeps(study.checkpoint.keep),
             "trial_time": study.stop.trial_time,
             "step_time": study.stop.step_time,
-            "decisions": frozenset(scheduler.rungs),
-            "target": study.stop.target,
-            "bucket_s": 0.05 if soon else 0.5,
+            **judging(study, scheduler),
         }
 
     def _callbacks(self) -> list[Any]:
@@ -295,12 +297,12 @@ class Run:
             found.append(made() if isinstance(made, type) else made)
         return found
 
-    def _test(self, driver: Driver, record: Record, made: Plan) -> None:
+    def _test(self, driver: Driver, record: Record, made: Plan, below: running.Engine) -> None:
         """The held-out evaluation of the winner and of the default, if the study ended in order."""
         if driver.error is not None or (driver.stopped and driver.stopped.state is State.INTERRUPTED):
             return
         settings = self._settings(driver.scheduler)
-        for number, metrics in final.test(settings, record, made.request):
+        for number, metrics in final.test(settings, record, made.request, below.run):
             self.journal.append("test", number=number, metrics=metrics)
 
     def _close(self, driver: Driver, record: Record) -> tuple[str, int]:

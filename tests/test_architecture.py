@@ -53,6 +53,7 @@ LAYERS = (
     "trainable",
     "tune_trainable",  # ours as a ray.tune.Trainable
     "watchdog",
+    "judging",  # where decisions about a trial may fall
     "hosts",
     "repeats",  # several in one
     "worker",
@@ -92,6 +93,7 @@ LAYERS = (
     "controller",
     "engine",  # what runs below Tune's controller
     "adapters",
+    "simulate",  # a study in virtual time
     "final",
     "opening",
     "logfile",
@@ -115,7 +117,7 @@ NEEDS_RAY = {
     *("schedulers.fifo", "schedulers.foreign", "schedulers.onray", "search.foreign"),  # what Ray ships
     *("nodes", "tune_trainable", "hosts", "worker", "standalone"),  # what runs on it
     *("ray_runtime", "failures", "adapters", "final", "runner", "resuming"),  # what starts it
-    *("engine.workers", "engine.pool", "engine.seam", "engine.residence", "engine.lean"),
+    *("engine.workers", "engine.pool", "engine.seam", "engine.residence", "engine.lean", "engine.running"),
     *("dashboard", "jobs"),
 }
 

@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 CONTROLLER = "ray.tune.execution.tune_controller"
@@ -39,6 +40,10 @@ USED = {
 
 ASKED = {"train", "train_buffered", "save", "restore", "reset", "stop", "export_model"}
 """What the controller has an actor do."""
+
+
+VIRTUAL = ("ray.train._internal.storage", "_get_ray_train_session_dir")
+"""Where Tune's storage asks Ray for a folder: in virtual time there is no Ray."""
 
 
 def differences() -> list[str]:
@@ -84,3 +89,29 @@ def installed(make: Callable[[], Any]) -> Iterator[None]:
         yield
     finally:
         setattr(controller, MANAGER, original)
+
+
+@contextmanager
+def without_ray(folder: str) -> Iterator[None]:
+    """Let a controller work where no Ray runs; what it would keep in Ray's session goes to ``folder``."""
+    storage = importlib.import_module(VIRTUAL[0])
+    original = getattr(storage, VIRTUAL[1])
+    setattr(storage, VIRTUAL[1], lambda: folder)
+    try:
+        yield
+    finally:
+        setattr(storage, VIRTUAL[1], original)
+
+
+def controller(folder: str, **parts: Any) -> Any:
+    """A controller of Tune's own making, outside ``tune.run``, which would start a Ray; it writes no snapshots."""
+    from ray.train._internal.storage import StorageContext
+    from ray.tune import CheckpointConfig
+    from ray.tune.execution.tune_controller import TuneController
+
+    storage = StorageContext(folder, "virtual")
+    config = CheckpointConfig(checkpoint_at_end=False)
+    made = TuneController(storage=storage, trial_checkpoint_config=config, reuse_actors=False, **parts)
+    made.checkpoint = lambda *_, **__: None
+    parts["search_alg"].add_configurations(SimpleNamespace(storage=storage, checkpoint_config=config))
+    return made

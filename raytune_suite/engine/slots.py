@@ -56,6 +56,7 @@ class Slots:
         for process in list(self.processes):
             if process.ready and not process.tenants and process.request == request:
                 if not self._worn(process):
+                    process.request = request  # it may have been begun before the request had its form
                     return process
                 self.retire(process)
         return None
@@ -75,13 +76,22 @@ class Slots:
         mine = [process for process in self.processes if process.request == request]
         starting = sum(not process.ready for process in mine)
         for _ in range(min(wanted - starting, self.workers.capacity(request) - len(mine))):
-            process = self.workers.start(request)
-            process.busy = self.workers.hello(process)
-            self.asked[process.busy] = (process, None, None)
-            self.processes.append(process)
+            self.begin(request)
         late = time.monotonic() - _PATIENCE_S
         if any(not p.ready and p.request == request and p.asked_at < late for p in self.processes):
             self._make_room(request)
+
+    def begin(self, request: Any) -> None:
+        """Start a process."""
+        process = self.workers.start(request)
+        self.processes.append(process)
+        self.greet(process)
+
+    def greet(self, process: Process) -> None:
+        """Ask a process whether it is there; until it answers, nobody moves in."""
+        process.ready, process.asked_at = False, time.monotonic()
+        process.busy = self.workers.hello(process)
+        self.asked[process.busy] = (process, None, None)
 
     def _make_room(self, request: Any) -> None:
         """End free processes of other requests, one at a time, if they are in the way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -18,6 +19,33 @@ from raytune_suite.engine.tenants import Process, Task
 _LOOK_AGAIN_S = 5.0
 _FAREWELL_S = 5.0
 _PASSED_ON = ("RAY_CHDIR_TO_TRIAL_DIR", "RAY_AIR_LOCAL_CACHE_DIR", "TUNE_DISABLE_STRICT_METRIC_CHECKING")
+
+
+@dataclass(frozen=True, eq=False)
+class Early:
+    """A request for one bundle, before ray.tune is there to give it its form; equals that form."""
+
+    bundle: dict[str, float]
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """As Ray's form has them."""
+        return [{kind: float(amount) for kind, amount in self.bundle.items() if amount}]
+
+    head_bundle_is_empty = False
+
+    @property
+    def required_resources(self) -> dict[str, float]:
+        """As Ray's form has them."""
+        return self.bundles[0]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it asks for the same."""
+        return not getattr(other, "head_bundle_is_empty", True) and getattr(other, "bundles", None) == self.bundles
+
+    def __hash__(self) -> int:
+        """By what it asks for."""
+        return hash(tuple(sorted(self.required_resources.items())))
 
 
 class RayWorkers:

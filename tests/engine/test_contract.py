@@ -18,6 +18,7 @@ from raytune_suite.engine import seam
 from raytune_suite.engine.choice import ENGINES
 from raytune_suite.journal import read
 from raytune_suite.record import Record
+from raytune_suite.simulate import course
 from raytune_suite.states import State
 from tests.engine import bare
 
@@ -75,6 +76,44 @@ def test_a_study_leaves_the_same_record_on_both_engines(tmp_path: Path, name: st
         found[engine] = outcome(results.experiment.folder, results.experiment.record)
     assert found["pool"][0]
     assert found["pool"] == found["tune"]
+
+
+class Quadratics:
+    """What the toys of the studies above would report."""
+
+    def __init__(self) -> None:
+        self.configs: dict[str, Any] = {}
+
+    def begin(self, trial_id: str, config: Any) -> None:
+        self.configs[trial_id] = config
+
+    def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
+        return (self.configs[trial_id]["x"] - 0.3) ** 2 + 1.0 / iteration, 1.0
+
+
+@pytest.mark.parametrize("name", ["fifo", "asha", "asha, learning", "promotion", "median", "hyperband"])
+def test_a_study_takes_the_same_course_in_virtual_time(tmp_path: Path, name: str) -> None:
+    made, played, events = study(tmp_path, "real", **STUDIES[name]), Record(), []  # type: ignore[var-annotated]
+    run(made, verbosity=-1, engine="pool")
+    course(made, Quadratics(), 1, played, events)
+    real = run_of(read(tmp_path / "real"))
+    assert real == run_of(iter(events))
+    assert len(real) > 20
+
+
+def run_of(events: Any) -> list[Any]:
+    """Everything that was decided, in order: configurations, values, decisions and ends."""
+    found: list[Any] = []
+    for event in events:
+        if event["event"] == "trial":
+            found.append((event["number"], event["point"]))
+        elif event["event"] == "report":
+            found.append((event["number"], event["iteration"], event["metrics"]["validation/loss"]))
+        elif event["event"] == "decision":
+            found.append((event["number"], event["iteration"], event["action"], event["reason"]))
+        elif event["event"] == "end":
+            found.append((event["number"], event["state"], event["by"]))
+    return found
 
 
 def test_a_killed_worker_costs_only_its_own_trial(tmp_path: Path) -> None:

@@ -1,0 +1,163 @@
+"""Worker processes in virtual time: no Ray, no training, a clock that jumps from event to event.
+
+The pool above them is the same; so are Tune's controller, the scheduler and the searcher. What a trial would report,
+and how long a step would take, a model says.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from raytune_suite.engine.lean import TRIAL_INFO, Noted
+from raytune_suite.engine.residence import Event, Order, Reply
+from raytune_suite.engine.tenants import Process, Task
+from raytune_suite.worker import REPORT, TRAINING_ITERATION
+
+
+class Model(Protocol):
+    """What trials would do."""
+
+    def begin(self, trial_id: str, config: Mapping[str, Any]) -> None:
+        """A trial begins, or goes on, with this configuration."""
+        ...
+
+    def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
+        """The metric after this iteration, and the seconds it takes."""
+        ...
+
+
+@dataclass
+class _Trial:
+    """How far a trial has come; it is kept when the trial is paused, as its checkpoint would be."""
+
+    iteration: int = 0
+    elapsed: float = 0.0
+
+
+@dataclass
+class VirtualWorkers:
+    """At most ``slots`` processes that need ``start_s`` to start; ``settings`` are those of the study's worker.
+
+    ``round_s``: what a message and its answer take.
+    """
+
+    model: Model
+    slots: int
+    settings: Mapping[str, Any]
+    start_s: float = 0.0
+    round_s: float = 0.0
+    now: float = 0.0
+    trained_s: float = 0.0
+    _count: int = 0
+    _trials: dict[str, _Trial] = field(default_factory=dict)
+    _named: dict[int, str] = field(default_factory=dict)
+    _heap: list[tuple[float, int]] = field(default_factory=list)
+    _answers: dict[int, Any] = field(default_factory=dict)
+
+    def clock(self) -> float:
+        """Seconds since the beginning."""
+        return self.now
+
+    def start(self, request: Any) -> Process:
+        """See :class:`~raytune_suite.engine.tenants.Workers`."""
+        return Process(request, None)
+
+    def hello(self, process: Process) -> int:
+        """See :class:`~raytune_suite.engine.tenants.Workers`."""
+        return self._answer(self.start_s, "here")
+
+    def turn(self, process: Process, orders: list[Order], tenant: int, task: Task) -> int:
+        """Train until a decision may fall, or once where every result must be judged before the next."""
+        self._obey(orders)
+        trial_id, results, seconds = self._named[tenant], [], 0.0
+        trial = self._trials.setdefault(trial_id, _Trial())
+        while True:
+            result, cost = self._step(trial_id, trial)
+            results.append(result)
+            seconds += cost
+            if task.method == "train" or seconds >= self.settings["bucket_s"] or self._is_decided_upon(result):
+                break
+        over = trial.iteration >= self.settings["max_iterations"]
+        self.trained_s += seconds
+        event = Event(tenant, results[0] if task.method == "train" else results, over=over)
+        return self._answer(seconds + self.round_s, Reply((event,)))
+
+    def call(
+        self,
+        process: Process,
+        orders: list[Order],
+        tenant: int,
+        task: Task,
+        options: Mapping[str, Any],
+    ) -> int:
+        """Saving takes no time, and a trial goes on from where it stood."""
+        self._obey(orders)
+        return self._answer(self.round_s, Noted())
+
+    def obey(self, process: Process, orders: list[Order]) -> int:
+        """See :class:`~raytune_suite.engine.tenants.Workers`."""
+        self._obey(orders)
+        return self._answer(0.0, Reply())
+
+    def ready(self, references: list[Any], timeout: float | None) -> list[Any]:
+        """The next event, at its time: the clock jumps there."""
+        wanted = set(references)
+        while self._heap:
+            at, reference = heapq.heappop(self._heap)
+            if reference in wanted:
+                self.now = max(self.now, at)
+                return [reference]
+            self._answers.pop(reference, None)  # nobody waits for it any more
+        return []
+
+    def get(self, reference: Any) -> Any:
+        """See :class:`~raytune_suite.engine.tenants.Workers`."""
+        return self._answers.pop(reference)
+
+    def capacity(self, request: Any) -> int:
+        """See :class:`~raytune_suite.engine.tenants.Workers`."""
+        return self.slots
+
+    def cramped(self, request: Any) -> bool:
+        """See :class:`~raytune_suite.engine.tenants.Workers`."""
+        return False
+
+    def end(self, process: Process, *, at_once: bool = False) -> None:
+        """There is nothing to end."""
+
+    def _answer(self, after: float, answer: Any) -> int:
+        self._count += 1
+        reference = self._count
+        self._answers[reference] = answer
+        heapq.heappush(self._heap, (self.now + after, reference))
+        return reference
+
+    def _obey(self, orders: list[Order]) -> None:
+        for what, *given in orders:
+            if what == "enter":
+                config = dict(given[2]["config"])
+                trial_id = config.pop(TRIAL_INFO).trial_id
+                self._named[given[0]] = trial_id
+                self.model.begin(trial_id, config)
+            elif what == "leave":
+                self._named.pop(given[0], None)
+
+    def _step(self, trial_id: str, trial: _Trial) -> tuple[dict[str, Any], float]:
+        trial.iteration += 1
+        value, seconds = self.model.step(trial_id, trial.iteration)
+        trial.elapsed += seconds
+        metrics = {self.settings["metric"]: value}
+        facts: dict[str, Any] = {}
+        report = (trial.iteration, metrics, trial.elapsed, facts)
+        result = {**metrics, TRAINING_ITERATION: trial.iteration, "done": False, REPORT: report}
+        return {**result, "time_total_s": trial.elapsed, "time_this_iter_s": seconds}, seconds
+
+    def _is_decided_upon(self, result: Mapping[str, Any]) -> bool:
+        s, value = self.settings, result[self.settings["metric"]]
+        iteration = result[TRAINING_ITERATION]
+        target = s["target"]
+        reached = target is not None and (value <= target if s["mode"] == "min" else value >= target)
+        return bool(reached or iteration in s["decisions"] or iteration >= s["max_iterations"])

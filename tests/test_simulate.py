@@ -1,0 +1,134 @@
+"""A study in virtual time, and what it says about the real one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raytune_suite import Study
+from raytune_suite.engine import seam
+from raytune_suite.errors import ExperimentError, PlanError
+from raytune_suite.record import Record, Report
+from raytune_suite.simulate import Recorded, carried_on, play, replications, table
+
+TOYS = Path(__file__).parent / "cluster"
+
+
+def study(**changes: Any) -> Study:
+    base: dict[str, Any] = {
+        "name": "played",
+        "trainable": "toys:Quadratic",
+        "metric": "loss",
+        "num_trials": 27,
+        "max_iterations": 9,
+        "space": {"x": {"uniform": [0, 1]}},
+        "search": "random",
+        "scheduler": {"name": "asha", "reduction_factor": 3},
+        "storage": "/nowhere",
+    }
+    return Study.from_dict({**base, **changes}, project=TOYS)
+
+
+class Bowl:
+    """Better the nearer to 0.3; a step takes a second, or as long as ``x`` says."""
+
+    def __init__(self, cost: float = 0.0) -> None:
+        self.cost, self.configs = cost, {}  # type: ignore[var-annotated]
+
+    def begin(self, trial_id: str, config: Mapping[str, Any]) -> None:
+        self.configs[trial_id] = config
+
+    def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
+        x = self.configs[trial_id]["x"]
+        return (x - 0.3) ** 2 + 1 / iteration, 1.0 + self.cost * x
+
+
+def test_trials_take_the_time_their_steps_take() -> None:
+    played = play(study(scheduler="fifo", num_trials=6), Bowl(), slots=2)
+    assert (played.trials, played.epochs) == (6, 54)
+    assert (played.wall_s, played.trained_s) == (27.0, 54.0)
+    assert played.rungs == {9: 6}
+
+
+def test_no_ray_is_started_and_the_seam_is_closed_again() -> None:
+    import ray
+
+    storage = importlib.import_module(seam.VIRTUAL[0])
+    before = getattr(storage, seam.VIRTUAL[1])
+    play(study(num_trials=4), Bowl(), slots=2)
+    assert not ray.is_initialized()
+    assert getattr(storage, seam.VIRTUAL[1]) is before
+
+
+@pytest.mark.parametrize("scheduler", ["asha", {"name": "asha", "rule": "promotion"}, "hyperband", "median"])
+def test_early_stopping_trains_less_and_finds_as_much(scheduler: Any) -> None:
+    whole, early = (play(study(scheduler=s, num_trials=40), Bowl(cost=1.0), slots=4) for s in ("fifo", scheduler))
+    assert early.epochs < whole.epochs == 360
+    assert early.best is not None
+    assert whole.best is not None
+    assert early.best <= whole.best + 0.05
+    assert early.rungs[9] < 40
+
+
+def test_a_budget_of_time_ends_a_study_in_virtual_time() -> None:
+    played = play(study(scheduler="fifo", num_trials=1000, stop={"time": "100s"}), Bowl(), slots=2)
+    assert 100 <= played.wall_s <= 102
+    assert played.trials < 30
+
+
+def test_a_population_cannot_be_played() -> None:
+    with pytest.raises(PlanError, match="pbt cannot be simulated: choose one of fifo, asha, median, hyperband"):
+        play(study(scheduler={"name": "pbt", "perturbation_interval": 3}), Bowl(), slots=2)
+
+
+def recorded(curves: Mapping[float, list[float]], seconds: float = 2.0) -> Record:
+    record = Record()
+    record.apply({"event": "experiment", "name": "earlier", "metric": "loss", "mode": "min"})
+    for number, (x, curve) in enumerate(curves.items()):
+        record.apply(
+            {"event": "trial", "number": number, "trial_id": f"{number:05d}", "config": {"x": x}, "point": {"x": x}}
+        )
+        record.trials[number].reports = [
+            Report(i, {"loss": value}, 0.0, i * seconds) for i, value in enumerate(curve, start=1)
+        ]
+    return record
+
+
+def test_a_curve_that_ended_goes_on_as_those_near_it_did() -> None:
+    found = carried_on([[4.0, 3.0, 2.0], [8.0, 7.0, 6.5], [4.1, 3.1]], 4)
+    assert found[2].tolist() == [4.1, 3.1, pytest.approx(2.1), pytest.approx(2.1)]
+    assert found[:2, 3].tolist() == [2.0, 6.5]  # nobody went on
+    assert not np.isnan(found).any()
+
+
+def test_a_simulated_trial_follows_a_recorded_one_nearby_with_its_costs() -> None:
+    curves = {x / 10: [x / 10, x / 20] for x in range(10)}
+    model = Recorded(study(max_iterations=2), recorded(curves))
+    model.begin("00000", {"x": 0.7})
+    first = [model.step("00000", iteration) for iteration in (1, 2)]
+    assert first[0][0] in (0.5, 0.6, 0.7, 0.8, 0.9)
+    assert first[1] == (first[0][0] / 2, 2.0)
+    model.begin("00000", {"x": 0.1})  # it goes on
+    assert model.step("00000", 1) == first[0]
+
+
+def test_too_few_curves_are_refused() -> None:
+    with pytest.raises(ExperimentError, match="earlier has 2 trials with a curve: 5 are needed"):
+        Recorded(study(), recorded({0.1: [1.0], 0.2: [1.0], 0.3: []}))
+
+
+def test_replications_differ_in_their_seed_and_keep_to_their_budget() -> None:
+    record = recorded({x / 20: [x / 20 + 1 / i for i in range(1, 10)] for x in range(20)})
+    played = list(replications(study(), record, 2, 4, budget_s=60.0))
+    assert len({p.best for p in played}) > 1
+    assert list(replications(study(), record, 2, 4, budget_s=60.0)) == played
+    assert len(list(replications(study(), record, 2, 4, budget_s=0.0))) == 1
+    lines = list(table(study(stop={"target": 0.2}), {"asha": played}))
+    assert lines[1].split() == ["replications", "4"]
+    assert lines[-2].startswith("reaches 0.2")
+    assert lines[-1].split()[2:6] == ["1:", "27;", "3:", lines[-1].split()[5]]
