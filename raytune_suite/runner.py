@@ -20,6 +20,7 @@ from raytune_suite import (
     __version__,
     environment,
     final,
+    mirror,
     opening,
     plan,
     progress,
@@ -37,6 +38,7 @@ from raytune_suite.errors import EnvironmentMismatchError, RaytuneError
 from raytune_suite.journal import Journal
 from raytune_suite.judging import judging
 from raytune_suite.logfile import written_to
+from raytune_suite.mirror import Mirror
 from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
@@ -53,6 +55,7 @@ from raytune_suite.tensorboard import TensorBoardWriter
 
 logger = logging.getLogger("raytune_suite")
 _LOOK_AGAIN_S = 10.0
+_HURRIED_S, _PATIENT_S = 0.8, 60.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def run(
     Raises a RaytuneError if the study cannot be started; a study that has started always returns.
     """
     folder, sources = opening.new_folder(study), warmstart.take(study)
+    if study.remote is not None:
+        mirror.must_be_new(study.remote)
     with ray_runtime.environment(address), Journal.create(folder) as journal:
         made = Run(study, folder, journal, verbosity, console, None, sources, engine)
         return made.all(address, num_cpus, num_gpus)
@@ -181,8 +186,11 @@ class Run:
         board = TensorBoardWriter(self.folder, self.study)
         preparation = Preparation(searcher)
         retention = Retention(self.study, self.folder, record, population=scheduler.population is not None)
+        copy = Mirror(self.study.remote, self.folder) if self.study.remote is not None else None
         for listener in (record.apply, board.apply, view.apply, preparation, retention):
             self.journal.subscribe(listener)
+        if copy is not None:
+            self.journal.subscribe(copy)
         try:
             self._announce(made)
             view.start()
@@ -202,10 +210,19 @@ class Run:
             background.close()
             board.close()
             view.stop()
+            if copy is not None:
+                self._finish_copy(copy, driver)
         if driver.error is not None and isinstance(driver.error, RaytuneError):
             raise driver.error
         self.journal.close()  # read while it is open, the experiment would still be running
         return Results(load(self.folder), state, code)
+
+    def _finish_copy(self, copy: Mirror, driver: Driver) -> None:
+        """Send the rest; after a signal there are seconds."""
+        hurried = driver.stopped is not None and driver.stopped.state is State.INTERRUPTED
+        if (missing := copy.close(_HURRIED_S if hurried else _PATIENT_S)) is not None:
+            logger.warning(missing)
+            sys.stderr.write(f"{missing}\n")
 
     def _notice(self, text: str) -> None:
         logger.warning(text)

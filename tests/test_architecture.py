@@ -27,6 +27,7 @@ LAYERS = (
     # a study, declared and checked
     "expression",
     "resolve",  # module:attribute
+    "remote",
     "space",
     "study",
     # what is remembered, and what follows from it
@@ -37,6 +38,7 @@ LAYERS = (
     "checksums",
     "lineage",  # where weights come from
     "checkpoints",
+    "mirror",
     "likeness",  # a curve against the recorded one
     # who decides
     "search",

@@ -134,8 +134,17 @@ def tensorboard(
     serve(folder_of(folder), port)
 
 
-def folder_of(given: Path) -> Path:
-    """A folder as it is named, or by an experiment's name in the default storage folder."""
+def folder_of(given: Path, *, checkpoints: bool = False) -> Path:
+    """A folder as it is named, or by an experiment's name in the default storage folder; a remote one is fetched.
+
+    ``checkpoints``: those too.
+    """
+    from raytune_suite.remote import name_of, uri_of
+
+    if (uri := uri_of(given)) is not None:
+        from raytune_suite.mirror import fetch
+
+        return fetch(uri, STORAGE / name_of(uri), checkpoints=checkpoints, say=lambda text: typer.echo(text, err=True))
     inside = STORAGE / given
     return inside if not given.exists() and inside.exists() else given
 

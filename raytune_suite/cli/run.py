@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from raytune_suite.study import Study
 
 Experiment = Annotated[
-    Path, typer.Argument(metavar="EXPERIMENT", help="Folder of an experiment, or its name in ./experiments.")
+    Path, typer.Argument(metavar="EXPERIMENT", help="Folder of an experiment, its name in ./experiments, or a URI.")
 ]
 Project = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Where the training code is, if it is not where it was.")
@@ -86,7 +86,7 @@ def resume(
     from raytune_suite.cli.results import folder_of
     from raytune_suite.resuming import resume as go_on
 
-    folder = folder_of(experiment)
+    folder = folder_of(experiment, checkpoints=True)
     options: dict[str, Any] = {"num_trials": num_trials, "project": project, "as_logged": as_logged}
     options["changes"] = dict(map(read_change, changes or ()))
     verbosity = -1 if quiet else verbose
@@ -110,7 +110,7 @@ def retry(
     from raytune_suite.cli.results import folder_of
     from raytune_suite.resuming import retry as again
 
-    folder = folder_of(experiment)
+    folder = folder_of(experiment, checkpoints=True)
     states = [word.strip() for word in state.split(",") if word.strip()]
     options: dict[str, Any] = {"states": states, "trials": trials or (), "project": project, "as_logged": as_logged}
     verbosity = -1 if quiet else verbose

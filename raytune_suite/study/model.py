@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from raytune_suite.errors import Problem, RaytuneError, SpaceExhaustedError, StudyError
+from raytune_suite.remote import below, problem, uri_of
 from raytune_suite.resolve import find_project, is_reference, resolve
 from raytune_suite.space import DeclarationError, Space, written
 from raytune_suite.study.file import read_study_file, write_yaml
@@ -54,6 +56,15 @@ def _constraint(value: Any) -> Any:
 
 
 _LONGEST_NAME = 200  # file systems take 255 bytes
+
+
+LOCAL_STORAGE = "./experiments"
+
+
+def _storage(value: str) -> str:
+    if "://" in value and (wrong := problem(value)) is not None:
+        raise DeclarationError(wrong, value, "As in s3://bucket/experiments.")
+    return value
 
 
 def _name(value: Any) -> Any:
@@ -125,8 +136,8 @@ class Study(Settings):
     """Whether driver and workers must run the same software."""
     callbacks: list[Reference] = Field(default_factory=list)
     """ray.tune callbacks, module:Class."""
-    storage: Annotated[str, Field(min_length=1)] = "./experiments"
-    """The folder of experiments, relative to the project folder."""
+    storage: Annotated[str, Field(min_length=1), AfterValidator(_storage)] = LOCAL_STORAGE
+    """The folder of experiments, relative to the project folder; or a URI, as s3://bucket/path, to be copied to."""
     name: Annotated[str, BeforeValidator(_name)]
     """The folder of this experiment inside storage."""
     seed: NonNegativeInt = 0
@@ -193,7 +204,14 @@ class Study(Settings):
     @property
     def folder(self) -> Path:
         """The experiment folder."""
-        return self._project / Path(self.storage).expanduser() / self.name
+        local = LOCAL_STORAGE if uri_of(self.storage) else self.storage
+        return self._project / Path(local).expanduser() / self.name
+
+    @property
+    def remote(self) -> str | None:
+        """Where the experiment is copied to while it runs, if its storage is remote."""
+        uri = uri_of(self.storage)
+        return below(uri, self.name) if uri else None
 
     @cached_property
     def search_space(self) -> Space:
