@@ -45,8 +45,9 @@ from raytune_suite.resolve import resolve
 from raytune_suite.resources import Cluster, request, slots
 from raytune_suite.retention import Retention
 from raytune_suite.schedulers.core import Scheduler
+from raytune_suite.search.core import Searcher
 from raytune_suite.search.preparation import Preparation
-from raytune_suite.search.suggestions import Background, at_once
+from raytune_suite.search.suggestions import Background, Launch, at_once
 from raytune_suite.signals import exit_code, handled
 from raytune_suite.silence import Silence
 from raytune_suite.states import State
@@ -170,16 +171,7 @@ class Run:
         searcher = search.build(self.study, [source.earlier for source in self.sources])
         made = replace(made, folder=self.folder, earlier=warmstart.lines(self.sources, searcher))
         scheduler, background = schedulers.build(self.study), Background("searcher")
-        driver = Driver(
-            self.study,
-            self.journal,
-            searcher,
-            scheduler,
-            stoppers.Stoppers(self.study, elapsed_before=self.past.elapsed if self.past else 0.0),
-            num_trials=made.num_trials,
-            on_environment=_Comparison(self.study),
-            launch=background if searcher.learns else at_once,
-        )
+        driver = self._driver(made, searcher, scheduler, background if searcher.learns else at_once)
         record = Record(keep_reports=False)
         restored = self.past.restore(driver, record) if self.past is not None else []
         view = progress.Progress(record, [*made.lines(), *restored], self.console, self.verbosity, folder=self.folder)
@@ -216,6 +208,18 @@ class Run:
             raise driver.error
         self.journal.close()  # read while it is open, the experiment would still be running
         return Results(load(self.folder), state, code)
+
+    def _driver(self, made: Plan, searcher: Searcher, scheduler: Scheduler, launch: Launch) -> Driver:
+        return Driver(
+            self.study,
+            self.journal,
+            searcher,
+            scheduler,
+            stoppers.Stoppers(self.study, elapsed_before=self.past.elapsed if self.past else 0.0),
+            num_trials=made.num_trials,
+            on_environment=_Comparison(self.study),
+            launch=launch,
+        )
 
     def _finish_copy(self, copy: Mirror, driver: Driver) -> None:
         """Send the rest; after a signal there are seconds."""
