@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raytune_suite.analysis import Experiment, load
+    from raytune_suite.confirmation import Confirmation, confirm
     from raytune_suite.engine.session import Session
     from raytune_suite.errors import RaytuneError
     from raytune_suite.reproduction import Reproduction, reproduce
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Confirmation",
     "Context",
     "Experiment",
     "RaytuneError",
@@ -33,6 +35,7 @@ __all__ = [
     "Study",
     "TorchTrainable",
     "as_tune",
+    "confirm",
     "load",
     "reproduce",
     "resume",
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Confirmation": "confirmation",
     "Context": "trainable",
     "Experiment": "analysis",
     "RaytuneError": "errors",
@@ -51,6 +55,7 @@ _HOMES = {
     "Study": "study",
     "TorchTrainable": "trainable",
     "as_tune": "tune_trainable",
+    "confirm": "confirmation",
     "load": "analysis",
     "reproduce": "reproduction",
     "resume": "resuming",

@@ -22,6 +22,7 @@ from raytune_suite.expression import Expression, ExpressionError
 from raytune_suite.metrics import std_error
 from raytune_suite.record import TrialRecord
 from raytune_suite.states import State
+from raytune_suite.verdict import Verdict, verdict_of
 
 CURVE = 40
 _LABEL = 12
@@ -100,6 +101,7 @@ def experiment_view(experiment: Experiment, width: int = 1000) -> Iterator[Rende
     default = experiment.default
     if default is not None and (yardstick := default.best()):
         yield _line("default", f"{formats.number(yardstick.value)} (trial {default.number})")
+    yield from _confirmed(experiment)
     yield _line("started", when(record.started_at))
     yield _line("folder", str(experiment.folder))
     if experiment.status in ("interrupted", "crashed"):
@@ -235,6 +237,24 @@ def best_view(experiment: Experiment, rule: Rule) -> Iterator[Text]:
     for label, line in _labelled("config", _settings(experiment.best(rule))):
         yield _line(label, line)
     yield _line("checkpoint", facts["checkpoint"] or "none kept")
+    yield from _confirmed(experiment)
+
+
+def verdict_view(verdict: Verdict) -> Iterator[RenderableType]:
+    """What ``raytune confirm`` prints."""
+    rows = list(verdict.rows())
+    table = _table(*rows[0]) if rows else _table("trial")
+    for row in rows:
+        table.add_row(*row.values())
+    yield table
+    yield Text(verdict.sentence(), "bold green" if verdict.certain else "bold yellow")
+
+
+def _confirmed(experiment: Experiment) -> Iterator[Text]:
+    """A line about the last confirmation, if there was one."""
+    found = verdict_of(experiment.folder)
+    if found is not None:
+        yield _line("confirmed", found.sentence())
 
 
 def trial_of(experiment: Experiment, name: str) -> TrialRecord:

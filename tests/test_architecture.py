@@ -73,6 +73,8 @@ LAYERS = (
     "closing",
     "progress",
     "analysis",
+    "certainty",  # which of several is the best
+    "verdict",
     "proposal",  # why a trial, in words
     "tables",
     "viewer",
@@ -104,6 +106,7 @@ LAYERS = (
     "runner",
     "longer",
     "resuming",
+    "confirmation",
     # clusters
     "dashboard",
     "upload",

@@ -1,9 +1,10 @@
-"""The commands that put results to the test by training again: ``reproduce``."""
+"""The commands that put results to the test by training again: ``reproduce``, ``confirm``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from raytune_suite.reproduction import Watch
+
+
+class Counts(StrEnum):
+    """What of a training counts."""
+
+    BEST = "best"
+    LAST = "last"
+
 
 Experiment = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT", help="Folder of an experiment, or its name in ./experiments.")
@@ -25,6 +34,7 @@ Project = Annotated[
 def register(app: typer.Typer) -> None:
     """Add this family's commands to ``app``."""
     app.command()(reproduce)
+    app.command()(confirm)
 
 
 def reproduce(
@@ -57,6 +67,43 @@ def reproduce(
             raise
     typer.echo("\n".join(outcome.lines()))
     raise typer.Exit(0 if outcome.reproduced else 1)
+
+
+def confirm(
+    experiment: Experiment,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="How many of the best configurations, beside the default (5).")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, help="How many fresh seeds for each (5).")] = None,
+    rule: Annotated[
+        Counts | None, typer.Option(help="What of a training counts: its best value (best), or its last.")
+    ] = None,
+    project: Project = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster; a local one otherwise.")] = None,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Also show what workers print.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the summary and the verdict.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Train the best configurations and the default again on fresh seeds: how probably is the winner the best?
+
+    A confirmation that was interrupted is gone on with.
+    """
+    from raytune_suite.cli.results import _print, folder_of
+    from raytune_suite.confirmation import confirm as again
+    from raytune_suite.tables import verdict_view
+
+    options: dict[str, Any] = {"top": top, "seeds": seeds, "rule": None if rule is None else rule.value}
+    options |= {"project": project, "address": address, "verbosity": -1 if quiet else verbose}
+    if as_json:
+        from rich.console import Console
+
+        options["console"] = Console(stderr=True)
+    outcome = again(folder_of(experiment), **options)
+    if outcome.verdict is not None:
+        _print(verdict_view(outcome.verdict), outcome.verdict.data(), as_json)
+    else:
+        typer.secho(f"Not confirmed yet: raytune confirm {experiment} goes on.", fg="red", err=True)
+    raise typer.Exit(outcome.results.exit_code)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from raytune_suite.analysis import Experiment, describe_error, flatten
 from raytune_suite.plots import tables
 from raytune_suite.record import TrialRecord
 from raytune_suite.report.words import duration, plain, value_text, when
+from raytune_suite.verdict import verdict_of
 
 
 def subtitle(experiment: Experiment) -> str:
@@ -48,6 +49,8 @@ def _facts(experiment: Experiment, best: TrialRecord | None) -> str:
     if default:
         value = experiment.value(default)
         cards.append(("Default", value_text(value), f"trial {default.number}, {default.state}"))
+    if (verdict := verdict_of(experiment.folder)) is not None:
+        cards.append(("Confirmed" if verdict.certain else "Not confirmed", verdict.chance(), verdict.sentence()))
     planned = f"of {record.num_trials} planned" if record.num_trials else "planned by the grid"
     cards.append(("Trials", str(len(record.trials)), planned))
     iterations = sum(trial.iteration for trial in record.trials.values())

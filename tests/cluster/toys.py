@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -74,6 +75,16 @@ class Diverged(Quadratic):
 
     def step(self) -> dict[str, Any]:
         return {"validation": {"loss": float("nan")}}
+
+
+class Noisy(Quadratic):
+    """Its loss depends on its seed as well."""
+
+    def step(self) -> dict[str, Any]:
+        found = super().step()
+        noise = random.Random(f"{self.context.seed}/{self.config['x']:.3f}").gauss(0, 0.01)
+        shared = random.Random(self.context.seed).gauss(0, 1)
+        return {"validation": {"loss": found["validation"]["loss"] + noise + shared}}
 
 
 class Setup(Quadratic):
