@@ -234,7 +234,10 @@ def _variables(record: Record, path: Sequence[Stretch]) -> dict[str, str]:
     """This process's environment with the variables that change numbers as the worker of the first stretch had them."""
     recorded = _recorded(record, path)
     kept = {name: value for name, value in os.environ.items() if name not in environment.VARIABLES}
-    return {**kept, **recorded[0]["variables"]} if recorded else dict(os.environ)
+    if not recorded:
+        return dict(os.environ)
+    known = recorded[0].get("variables") or {}
+    return {**kept, **{name: str(value) for name, value in known.items() if name in environment.VARIABLES}}
 
 
 def _job(study: Study, record: Record, path: Sequence[Stretch], save: Path | None) -> dict[str, Any]:

@@ -16,7 +16,10 @@ import pytest
 from raytune_suite import environment, reproduce
 from raytune_suite.cli import main
 from raytune_suite.errors import ExperimentError, TrainableError
-from raytune_suite.journal import Journal
+from raytune_suite.journal import Journal, read
+from raytune_suite.lineage import lineages
+from raytune_suite.record import fold
+from raytune_suite.reproduction import _variables
 from raytune_suite.study import Study
 
 WALK = '''
@@ -167,6 +170,17 @@ def test_on_another_cpu_the_default_tolerance_counts_and_what_differs_is_listed(
     assert (found.reproduced, found.identical) == (True, False)
     assert [fact.key for fact in found.environment] == ["cpu.model"]
     assert any("Another CPU" in line for line in found.lines())
+
+
+def test_only_variables_that_change_numbers_are_taken_from_a_journal(walks: Walks) -> None:
+    walks.facts["variables"]["LD_PRELOAD"] = "/tmp/nothing-of-ours.so"
+    walks.trial(0)
+    walks.reports(0, 1, 2)
+    record = fold(read(walks.close()))
+    path = lineages(read(walks.folder)).path(0)
+    found = _variables(record, path)
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert found.get("LD_PRELOAD") == os.environ.get("LD_PRELOAD")
 
 
 def test_what_an_older_journal_does_not_say_is_no_difference(walks: Walks) -> None:
