@@ -22,14 +22,16 @@ class Leg:
     """Training of trial ``number`` under one ``config``, from the weights that ``source`` had at iteration ``start``.
 
     ``reports`` are in order, the first of iteration ``start + 1``; ``source`` is None for a training from scratch.
-    ``cpus`` and ``gpu`` are what the worker had, None if the journal does not say; ``environments`` the fingerprints of
-    the workers' software; ``resumed`` the iterations at which another process went on from a checkpoint.
+    ``max_iterations`` is how long a training was to be, ``cpus`` and ``gpu`` what the worker had, each None if the
+    journal does not say; ``environments`` are the fingerprints of the workers' software, ``resumed`` the iterations at
+    which another process went on from a checkpoint.
     """
 
     number: int
     config: dict[str, Any]
     start: int = 0
     source: Leg | None = None
+    max_iterations: int | None = None
     reports: list[Report] = field(default_factory=list)
     cpus: float | None = None
     gpu: float | None = None
@@ -63,7 +65,10 @@ class Lineages:
         self._configs: dict[int, dict[str, Any]] = {}
         self._exploits: dict[int, Leg | None] = {}
         self._workers: dict[int, Event] = {}
+        self._longest: int | None = None
         self._apply = {
+            "experiment": self._on_session,
+            "session": self._on_session,
             "trial": self._on_trial,
             "decision": self._on_decision,
             "worker": self._on_worker,
@@ -94,10 +99,13 @@ class Lineages:
             last, leg = leg.start, leg.source
         return [stretch for stretch in reversed(found) if stretch.reports]
 
+    def _on_session(self, event: Event) -> None:
+        self._longest = event.get("max_iterations", self._longest)
+
     def _on_trial(self, event: Event) -> None:
         number = event["number"]
         self._configs[number] = event.get("config") or {}
-        self.legs[number] = [Leg(number, self._configs[number])]
+        self.legs[number] = [Leg(number, self._configs[number], max_iterations=self._longest)]
 
     def _on_decision(self, event: Event) -> None:
         reason = event.get("reason") or {}
@@ -124,14 +132,17 @@ class Lineages:
         loaded = self._workers.get(number, {})
         if given is not None and loaded.get("restored_from", f"{given.number:05d}") == f"{given.number:05d}":
             source = self._at(given.number, iteration - 1, upto=given)
-        elif current.start < iteration <= current.last + 1 and current.config == self._configs[number]:
+        elif current.start < iteration <= current.last + 1 and self._is_as(current):
             return current
-        else:  # it went back to before its last exploit, or went on from its own checkpoint in spite of one
+        else:  # its training was made longer, it went back to before its last exploit, or ignored that
             source = self._at(number, iteration - 1)
         return self._begin(number, iteration - 1, source)
 
+    def _is_as(self, leg: Leg) -> bool:
+        return leg.config == self._configs[leg.number] and leg.max_iterations == self._longest
+
     def _begin(self, number: int, start: int, source: Leg | None) -> Leg:
-        made = Leg(number, self._configs[number], start, source)
+        made = Leg(number, self._configs[number], start, source, self._longest)
         self.legs[number].append(made)
         return made
 

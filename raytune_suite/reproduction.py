@@ -79,7 +79,7 @@ class Reproduction:
     def lines(self) -> list[str]:
         """The outcome as ``raytune reproduce`` prints it."""
         found = [self._verdict()]
-        if len(self.lineage) > 1:
+        if len(set(self.lineage)) > 1:
             found.append(f"trained along its lineage: trials {' -> '.join(map(str, self.lineage))}")
         if self.hint:
             found.append(self.hint)
@@ -259,6 +259,7 @@ def _stretch(study: Study, record: Record, one: Stretch) -> dict[str, Any]:
     trial = record.trials[leg.number]
     return {
         "config": leg.config,
+        "max_iterations": leg.max_iterations or study.max_iterations,
         "number": leg.number,
         "trial_id": trial.trial_id,
         "seed": trial_seed(study.seed, leg.number) if trial.seed is None else trial.seed,
@@ -319,8 +320,11 @@ def _hint(path: Sequence[Stretch], difference: Difference | None) -> str:
             f"That is its first report after another process went on from the checkpoint of iteration {at}: "
             "the trainable's save and load may leave something out."
         )
-    if at == stretch.leg.start and stretch.leg.source is not None:
-        return f"That is its first report with the weights of trial {stretch.leg.source.number}."
+    source = stretch.leg.source
+    if at == stretch.leg.start and source is not None and source.number == stretch.leg.number:
+        return f"That is its first report since it was to have {stretch.leg.max_iterations} iterations."
+    if at == stretch.leg.start and source is not None:
+        return f"That is its first report with the weights of trial {source.number}."
     if difference.iteration == 1:
         return "That is its first report: look for randomness that is not seeded, and for changed code or data."
     return ""

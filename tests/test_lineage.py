@@ -97,6 +97,15 @@ def test_a_trial_that_went_on_from_its_own_checkpoint_in_spite_of_an_exploit_kee
     assert shown(lineages(events).path(1)) == [(1, 2.0, 1, 4), (1, 1.2, 5, 6)]
 
 
+def test_a_training_that_was_made_longer_goes_on_under_the_new_length() -> None:
+    events = [
+        {"event": "session", "max_iterations": 4}, trial(0), *reports(0, 1, 4),
+        {"event": "session", "max_iterations": 4}, {"event": "session", "max_iterations": 6}, *reports(0, 5, 6),
+    ]  # fmt: skip
+    path = lineages(events).path(0)
+    assert [(s.leg.number, s.leg.max_iterations, s.leg.start, s.last) for s in path] == [(0, 4, 0, 4), (0, 6, 4, 6)]
+
+
 def test_weights_of_unknown_origin_are_refused() -> None:
     found = lineages([trial(0), *reports(0, 4, 5)])
     with pytest.raises(ExperimentError, match="after iteration 3"):
