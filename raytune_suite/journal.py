@@ -33,6 +33,7 @@ EVENTS = frozenset(
 
 _SYNC_SECONDS = 0.05
 _LOCK_TRIES = 5
+_KINDS: dict[str, Any] = {"event": str, "time": (int, float), "version": int, "number": int}
 _RESERVED = frozenset({"seq", "time", "event"})
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
@@ -334,7 +335,8 @@ def _parse(line: bytes, number: int, path: Path, *, last: bool) -> Event | None:
         event = jsonline.decode(line.decode("utf-8"))
         if event["seq"] != number:
             raise ValueError(f"holds event {event['seq']}")
-    except (ValueError, KeyError, TypeError) as error:
+        _check(event)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         if last:
             return None
         raise JournalError(
@@ -346,6 +348,23 @@ def _parse(line: bytes, number: int, path: Path, *, last: bool) -> Event | None:
             "update raytune-suite."
         )
     return event
+
+
+def _check(event: Event) -> None:
+    """Raise ValueError if what a line must have is not there or not of its kind."""
+    for name, kind in _KINDS.items():
+        found = event.get(name, 1)  # a line need not have a version or a number
+        if not isinstance(found, kind) or isinstance(found, bool):
+            raise ValueError(f"{name} is {found!r:.40}")
+
+
+def broken(event: Event, error: Exception) -> JournalError:
+    """The error for a line that is JSON and yet not an event: it says which field of which line."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return JournalError(
+        f"journal.jsonl, line {event.get('seq', '?')} is no {event['event']} event ({said:.200}): "
+        "the journal was edited or damaged; restore it."
+    )
 
 
 def _wrong_event(kind: str, fields: dict[str, Any]) -> JournalError:

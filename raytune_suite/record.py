@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from raytune_suite.journal import broken
 from raytune_suite.states import State
 
 Event = dict[str, Any]
@@ -254,12 +255,14 @@ class Record:
         return self.trials[min(ranked)[1]] if ranked else None
 
     def apply(self, event: Event) -> None:
-        """Take one event into account; events come in the order of the journal."""
+        """Take one event into account; events come in the order of the journal. Raises JournalError for a wrong one."""
         self.seq = event.get("seq", self.seq)
         self.updated_at = event.get("time", self.updated_at)
-        handler = self._apply.get(event["event"])
-        if handler:
-            handler(event)
+        if handler := self._apply.get(event["event"]):
+            try:
+                handler(event)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise broken(event, error) from error
 
     def _rank(self, trial: TrialRecord) -> float:
         best = trial.best()
