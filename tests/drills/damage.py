@@ -58,20 +58,20 @@ def truncated(folder: Path, every: int = 1) -> list[str]:
 
 
 def broken_inside(folder: Path, every: int = 7) -> list[str]:
-    """Overwrite one byte inside the journal: it is read over where it changes no meaning, else the line is named."""
+    """Overwrite one byte of the journal: the line is named, but the last one is left out, as one that is torn is."""
     _, content = whole(folder)
-    tries = named = 0
+    lines, tries, named, torn = content.count(b"\n"), 0, 0, 0
     path = folder / "flipped" / "journal.jsonl"
     path.parent.mkdir()
     for at in range(0, len(content) - 1, every):
         path.write_bytes(content[:at] + b"\x00" + content[at + 1 :])
-        tries += 1
+        tries, before = tries + 1, content[:at].count(b"\n") + 1
         try:
-            fold(read(path.parent))
+            torn += len(list(read(path.parent))) == lines - 1
         except JournalError as error:
-            named += "line" in str(error)
-    what = "each time an error that names the line" if named == tries else f"{tries - named} NOT NOTICED"
-    return ["one byte inside the journal overwritten", str(tries), what]
+            named += f"line {before} " in str(error)
+    what = f"{named} times an error that names the line; in the last line ({torn} times) it is left out as torn"
+    return ["one byte of the journal overwritten", str(tries), what if named + torn == tries else "NOT NOTICED"]
 
 
 def checkpoint_truncated(folder: Path) -> list[str]:

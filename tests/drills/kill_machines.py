@@ -1,0 +1,190 @@
+"""Kill workers, a node of a cluster, and the whole head, in the middle of a study; then count what was lost.
+
+    python tests/drills/kill_machines.py [--trials 12] [worker] [node] [head]
+
+worker: SIGKILL for a worker every few seconds, with retries for failures. node: three raylets on this machine, one of
+them killed with its workers; its trials go on elsewhere and count as preempted. head: driver, Ray and the local folder
+are gone; a server that speaks S3 (moto) has the copy, and another driver goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from raytune_suite.journal import read
+from raytune_suite.record import Record, fold
+
+STUDY = """
+trainable: toys:Quadratic
+metric: validation/loss
+num_trials: {trials}
+max_iterations: 9
+space: {{x: {{uniform: [0, 1]}}, sleep: 0.3}}
+search: random
+retries: {{failed: 100}}
+resources: {{cpu: 1, gpu: 0}}
+name: drill
+storage: {storage}
+"""
+Row = list[str]
+Driver = subprocess.Popen[bytes]
+
+
+class Project:
+    """A folder with toys and a study, and the driver that runs it."""
+
+    def __init__(self, folder: Path, trials: int, storage: str = "./experiments", **environment: str) -> None:
+        self.folder, self.trials = folder, trials
+        folder.mkdir(parents=True)
+        (folder / "toys.py").write_text((Path(__file__).parents[1] / "cluster" / "toys.py").read_text())
+        (folder / "study.yaml").write_text(STUDY.format(trials=trials, storage=storage))
+        self.environment = {**os.environ, "RAYTUNE_NUM_CPUS": "2", **environment}
+        self.experiment = folder / "experiments" / "drill"
+
+    def start(self, *words: str) -> Driver:
+        """Start a command of raytune's."""
+        command = [sys.executable, "-m", "raytune_suite", *words, "-q"]
+        log = (self.folder / "log").open("ab")
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+
+    def record(self) -> Record:
+        """What the journal says so far."""
+        return fold(read(self.experiment)) if (self.experiment / "journal.jsonl").exists() else Record()
+
+    def until(
+        self, condition: Callable[[Record], object], driver: subprocess.Popen[bytes], patience: float = 300
+    ) -> None:
+        """Wait for something in the record."""
+        end = time.monotonic() + patience
+        while not condition(self.record()) and driver.poll() is None and time.monotonic() < end:
+            time.sleep(0.2)
+
+    def row(self, what: str, kills: int, before: Record, code: int) -> Row:
+        """A row of the table: what was lost, what ran again, and how trials went on."""
+        after = self.record()
+        ended = {n: t for n, t in before.trials.items() if t.state.ended}
+        lost = sum((after.trials[n].state, after.trials[n].value) != (t.state, t.value) for n, t in ended.items())
+        again = sum(len(after.trials[n].runs) != len(t.runs) for n, t in ended.items())
+        whole = sum([r.iteration for r in t.reports] == list(range(1, 10)) for t in after.trials.values())
+        retries = [why for t in after.trials.values() for why in t.retries]
+        resumed = sum(1 for t in after.trials.values() for run in t.runs[1:] if run.restored)
+        counted = ", ".join(f"{retries.count(why)} {why}" for why in sorted(set(retries))) or "none"
+        done = f"{sum(t.state.ended for t in after.trials.values())}/{self.trials}"
+        return [
+            what,
+            str(kills),
+            done,
+            str(lost),
+            str(again),
+            f"{whole} whole curves",
+            counted,
+            str(resumed),
+            str(code),
+        ]
+
+
+def worker(folder: Path, trials: int) -> Row:
+    """Kill a worker every few seconds."""
+    project, kills = Project(folder / "worker", trials), 0
+    driver = project.start("run", "study.yaml")
+    while driver.poll() is None and kills < 5:
+        reports = sum(len(t.reports) for t in project.record().trials.values())
+        project.until(lambda record, n=reports: sum(len(t.reports) for t in record.trials.values()) > n + 8, driver)
+        running = [t.runs[-1].pid for t in project.record().trials.values() if t.state == "running" and t.runs]
+        before = project.record()
+        for pid in filter(None, running[:1]):
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
+    return project.row("worker", kills, before, driver.wait())
+
+
+def node(folder: Path, trials: int) -> Row:
+    """Kill one of three raylets and its workers."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1"})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    try:
+        project = Project(folder / "node", trials, RAY_AUTH_MODE="disabled")
+        driver = project.start("run", "study.yaml", "--address", cluster.address)
+        project.until(lambda record: sum(t.iteration > 3 for t in record.trials.values()) >= 3, driver)
+        before = project.record()
+        raylet = nodes[0].all_processes["raylet"][0].process.pid
+        for process in [*psutil.Process(raylet).children(recursive=True), psutil.Process(raylet)]:
+            process.kill()
+        return project.row("node", 1, before, driver.wait())
+    finally:
+        cluster.shutdown()
+
+
+def head(folder: Path, trials: int) -> Row:
+    """Kill driver and Ray, lose the folder, and go on from S3 on another machine."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '5999'])"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    keys = {"AWS_ACCESS_KEY_ID": "drill", "AWS_SECRET_ACCESS_KEY": "drill"}
+    query = "endpoint_override=127.0.0.1:5999&scheme=http&region=us-east-1"
+    try:
+        _bucket(query, keys)
+        project = Project(folder / "head", trials, f"s3://bucket/runs?{query}", **keys)
+        driver = project.start("run", "study.yaml")
+        project.until(lambda record: sum(t.state.ended for t in record.trials.values()) >= trials // 2, driver)
+        time.sleep(6)
+        for process in [*psutil.Process(driver.pid).children(recursive=True), psutil.Process(driver.pid)]:
+            process.kill()
+        driver.wait()
+        before = project.record()
+        project.experiment.rename(folder / "lost")
+        other = Project(folder / "other", trials, f"s3://bucket/runs?{query}", **keys)
+        code = other.start("resume", f"s3://bucket/runs/drill?{query}", "--project", ".").wait()
+        return other.row("head", 1, before, code)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _bucket(query: str, keys: dict[str, Any]) -> None:
+    from raytune_suite.remote import Remote
+
+    os.environ.update(keys)
+    for _ in range(100):
+        try:
+            Remote(f"s3://bucket?{query}&allow_bucket_creation=true")._place[0].create_dir("bucket")
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+
+
+CASES: dict[str, Callable[[Path, int], Row]] = {"worker": worker, "node": node, "head": head}
+
+
+def main() -> None:
+    """Run the cases and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=list(CASES))
+    parser.add_argument("--trials", type=int, default=12)
+    given = parser.parse_args()
+    columns = ("killed", "kills", "ended", "lost", "repeated", "curves", "retries", "from a checkpoint", "exit code")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for case in given.cases:
+        with tempfile.TemporaryDirectory(prefix="rt-", dir="/tmp") as name:
+            print(f"| {' | '.join(CASES[case](Path(name), given.trials))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
