@@ -5,16 +5,24 @@ Inside a :class:`~raytune_suite.engine.session.Session` the pool's processes out
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raytune_suite.engine import session
+from raytune_suite.errors import PlanError
 
 if TYPE_CHECKING:
     from raytune_suite.resources import Request
     from raytune_suite.schedulers.core import Scheduler
     from raytune_suite.worker import Worker
+
+
+TRIALS, MEMORY = "RAYTUNE_WORKER_TRIALS", "RAYTUNE_WORKER_MEMORY"
+"""A worker is replaced after so many trials, or above so many GiB; where unset, never for that reason."""
 
 
 class Engine(Protocol):
@@ -88,7 +96,9 @@ class PoolEngine(TuneEngine):
         self._session = session.current()
         processes = self._session.processes(code) if self._session is not None else []
         self._workers = RayWorkers(limit, code)
-        self._pool = Pool(self._workers, Limits(), processes)
+        memory = _number(MEMORY)
+        limits = Limits(trials=_number(TRIALS), memory=memory * 2**30 if memory is not None else None)
+        self._pool = Pool(self._workers, limits, processes)
         for process in processes:
             self._pool.greet(process)
 
@@ -103,12 +113,11 @@ class PoolEngine(TuneEngine):
     def in_place(self, worker: type[Worker], scheduler: Scheduler, learns: bool) -> Iterator[None]:
         """See :class:`Engine`."""
         from raytune_suite.engine import lean, seam
-        from raytune_suite.engine.slots import Limits
 
         if not scheduler.pauses:  # those that pause need checkpoints as Tune knows them
             worker.pooled = staticmethod(lean.maker(worker.settings))  # type: ignore[attr-defined]
         early = not (learns or scheduler.pauses or scheduler.promotes or scheduler.population)
-        self._pool.limits = Limits(park=early)
+        self._pool.limits = replace(self._pool.limits, park=early)
         with seam.installed(lambda: self._pool):
             yield
         self._pool.cleanup()
@@ -139,6 +148,19 @@ class PoolEngine(TuneEngine):
     def _close_pool(self) -> None:
         self._pool.close()
         self._workers.farewell()
+
+
+def _number(variable: str) -> float | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number > 0:
+        raise PlanError(f"{variable} must be a number above 0, not {text!r}")
+    return number
 
 
 def engine(name: str, limit: Callable[[], int], code: Mapping[str, Any]) -> Engine:

@@ -20,7 +20,7 @@ class Limits:
     """When a process is replaced: after ``trials``, or above ``memory`` bytes; None for never. ``park``: may trials
     be handed out before those before them are known to be over."""
 
-    trials: int | None = None
+    trials: float | None = None
     memory: float | None = None
     park: bool = False
 

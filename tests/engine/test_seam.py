@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from raytune_suite.engine import choice, seam
+from raytune_suite.engine import choice, running, seam
 from raytune_suite.engine.pool import Pool
 from raytune_suite.errors import PlanError
 
@@ -75,3 +75,13 @@ def test_where_ray_differs_tunes_own_workers_are_used_and_it_is_said_once(
     assert (
         capsys.readouterr().err == "This version of Ray differs (next takes nothing): Ray Tune's own workers are used\n"
     )
+
+
+def test_when_a_worker_is_replaced_is_a_number_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(running.TRIALS, "50")
+    assert running._number(running.TRIALS) == 50
+    assert running._number(running.MEMORY) is None
+    for wrong in ("0", "-1", "many", "nan"):
+        monkeypatch.setenv(running.MEMORY, wrong)
+        with pytest.raises(PlanError, match=f"must be a number above 0, not '{wrong}'"):
+            running._number(running.MEMORY)
