@@ -36,7 +36,7 @@ ASHA = {"name": "asha", "reduction_factor": 3}
 
 def whole(folder: Path) -> tuple[Study, bytes]:
     """A sequential study under ASHA that ended in order, and its journal."""
-    made = study(folder, scheduler=ASHA, num_trials=12, seed=3)
+    made = study(folder, scheduler=ASHA, num_trials=8, seed=3)
     Session(made, folder / "whole", slots=1, fails={}).run(random.Random(0))
     return made, (folder / "whole" / "journal.jsonl").read_bytes()
 

@@ -10,6 +10,7 @@ are gone; a server that speaks S3 (moto) has the copy, and another driver goes o
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -37,6 +38,13 @@ resources: {{cpu: 1, gpu: 0}}
 name: drill
 storage: {storage}
 """
+LOOPBACK = """
+import sys
+from ray._private import services
+services.get_node_ip_address = lambda *_, **__: "127.0.0.1"
+from raytune_suite.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 Row = list[str]
 Driver = subprocess.Popen[bytes]
 
@@ -52,9 +60,10 @@ class Project:
         self.environment = {**os.environ, "RAYTUNE_NUM_CPUS": "2", **environment}
         self.experiment = folder / "experiments" / "drill"
 
-    def start(self, *words: str) -> Driver:
-        """Start a command of raytune's."""
-        command = [sys.executable, "-m", "raytune_suite", *words, "-q"]
+    def start(self, *words: str, loopback: bool = False) -> Driver:
+        """Start a command of raytune's; ``loopback``: to join one on 127.0.0.1."""
+        program = ["-c", LOOPBACK] if loopback else ["-m", "raytune_suite"]
+        command = [sys.executable, *program, *words, "-q"]
         log = (self.folder / "log").open("ab")
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
 
@@ -70,10 +79,10 @@ class Project:
         while not condition(self.record()) and driver.poll() is None and time.monotonic() < end:
             time.sleep(0.2)
 
-    def row(self, what: str, kills: int, before: Record, code: int) -> Row:
-        """A row of the table: what was lost, what ran again, and how trials went on."""
+    def row(self, what: str, kills: int, before: Record, code: int, until: float = math.inf) -> Row:
+        """A row of the table: what was lost of what had ended by ``until``, what ran again, how trials went on."""
         after = self.record()
-        ended = {n: t for n, t in before.trials.items() if t.state.ended}
+        ended = {n: t for n, t in before.trials.items() if t.state.ended and (t.ended_at or 0) <= until}
         lost = sum((after.trials[n].state, after.trials[n].value) != (t.state, t.value) for n, t in ended.items())
         again = sum(len(after.trials[n].runs) != len(t.runs) for n, t in ended.items())
         whole = sum([r.iteration for r in t.reports] == list(range(1, 10)) for t in after.trials.values())
@@ -115,10 +124,10 @@ def node(folder: Path, trials: int) -> Row:
 
     os.environ["RAY_AUTH_MODE"] = "disabled"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1"})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1") for _ in range(3)]
     try:
         project = Project(folder / "node", trials, RAY_AUTH_MODE="disabled")
-        driver = project.start("run", "study.yaml", "--address", cluster.address)
+        driver = project.start("run", "study.yaml", "--address", cluster.address, loopback=True)
         project.until(lambda record: sum(t.iteration > 3 for t in record.trials.values()) >= 3, driver)
         before = project.record()
         raylet = nodes[0].all_processes["raylet"][0].process.pid
@@ -144,6 +153,7 @@ def head(folder: Path, trials: int) -> Row:
         driver = project.start("run", "study.yaml")
         project.until(lambda record: sum(t.state.ended for t in record.trials.values()) >= trials // 2, driver)
         time.sleep(6)
+        killed = time.time()
         for process in [*psutil.Process(driver.pid).children(recursive=True), psutil.Process(driver.pid)]:
             process.kill()
         driver.wait()
@@ -151,7 +161,7 @@ def head(folder: Path, trials: int) -> Row:
         project.experiment.rename(folder / "lost")
         other = Project(folder / "other", trials, f"s3://bucket/runs?{query}", **keys)
         code = other.start("resume", f"s3://bucket/runs/drill?{query}", "--project", ".").wait()
-        return other.row("head", 1, before, code)
+        return other.row("head (what ended 5 s before)", 1, before, code, until=killed - 5)
     finally:
         server.kill()
         server.wait()
