@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=600)
     rounds = parser.parse_args().rounds
-    certainty._CHAINS = 200
+    certainty._CHAINS = 150
     print(f"{'configurations':>14}  {'spread':>6}  {'noise':<7}  {'claims':>6}  {'right':>6}")
     for count, spread, unequal in CASES:
         claims, right = play(count, spread, unequal, rounds)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raytune_suite.cli.run import Address, Below, Experiment, Project, Quiet, Verbose
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,14 +23,6 @@ class Counts(StrEnum):
 
     BEST = "best"
     LAST = "last"
-
-
-Experiment = Annotated[
-    Path, typer.Argument(metavar="EXPERIMENT", help="Folder of an experiment, or its name in ./experiments.")
-]
-Project = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where the training code is, if it is not where it was.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,11 +51,12 @@ def reproduce(
     from raytune_suite.reproduction import reproduce as again
     from raytune_suite.tables import trial_of
 
-    number = trial_of(_load(experiment), trial).number
+    folder = folder_of(experiment)
+    number = trial_of(_load(folder), trial).number
     with _progress(f"trial {number}") as (watch, done):
         try:
             options = {"tolerance": tolerance, "ignore": ignore or (), "save": save, "project": project}
-            outcome = again(folder_of(experiment), number, watch=watch, **options)  # type: ignore[arg-type]
+            outcome = again(folder, number, watch=watch, **options)  # type: ignore[arg-type]
         except KeyboardInterrupt:
             typer.secho(f"Ended after {done[0]} of {done[1]} iterations, all equal so far.", fg="red", err=True)
             raise
@@ -79,9 +74,10 @@ def confirm(
         Counts | None, typer.Option(help="What of a training counts: its best value (best), or its last.")
     ] = None,
     project: Project = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster; a local one otherwise.")] = None,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Also show what workers print.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the summary and the verdict.")] = False,
+    address: Address = None,
+    engine: Below = None,
+    verbose: Verbose = 0,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Train the best configurations and the default again on fresh seeds: how probably is the winner the best?
@@ -93,16 +89,17 @@ def confirm(
     from raytune_suite.tables import verdict_view
 
     options: dict[str, Any] = {"top": top, "seeds": seeds, "rule": None if rule is None else rule.value}
-    options |= {"project": project, "address": address, "verbosity": -1 if quiet else verbose}
+    options |= {"project": project, "address": address, "engine": engine, "verbosity": -1 if quiet else verbose}
     if as_json:
         from rich.console import Console
 
         options["console"] = Console(stderr=True)
-    outcome = again(folder_of(experiment), **options)
+    folder = folder_of(experiment)
+    outcome = again(folder, **options)
     if outcome.verdict is not None:
         _print(verdict_view(outcome.verdict), outcome.verdict.data(), as_json)
     else:
-        typer.secho(f"Not confirmed yet: raytune confirm {experiment} goes on.", fg="red", err=True)
+        typer.secho(f"Not confirmed yet: raytune confirm {folder} goes on.", fg="red", err=True)
     raise typer.Exit(outcome.results.exit_code)
 
 
