@@ -2,7 +2,7 @@
 
     python -m benchmarks.early_stopping [--tasks tabular digits bytes] [--arms random/stop bayesian/stop ...]
     python -m benchmarks.early_stopping --quick
-    python -m benchmarks.early_stopping --report
+    python -m benchmarks.early_stopping --report --results benchmarks/curves/results.jsonl.gz
 
 Plays the arms (searcher/rule) that RESULTS does not hold yet, appends a line for each, and prints tables of what is
 there. Every trial looks up one recorded configuration: nothing is interpolated (benchmarks/curves/data, made by

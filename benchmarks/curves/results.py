@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from collections.abc import Iterator
@@ -57,10 +58,16 @@ def write(path: Path, case: Case, trace: Trace, horizon: float, facts: dict[str,
 
 
 def read(path: Path) -> Iterator[Result]:
-    """All results, the last of each case, in the order in which they were first written."""
+    """All results, the last of each case, in the order in which they were first written; ``.gz``: packed."""
     found: dict[Case, Result] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in _text(path).splitlines():
         facts = json.loads(line)
         case = Case(*(facts.pop(key) for key in ("task", "workers", "arm", "seed")))
         found[case] = Result(case, np.array(facts.pop("steps"), dtype=float).reshape(-1, 3), facts)
     yield from found.values()
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        return ""
+    return gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
