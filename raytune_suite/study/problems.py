@@ -93,7 +93,7 @@ def _line(where: str, lines: Mapping[str, int]) -> int | None:
     while where:
         if where in lines:
             return lines[where]
-        where = re.sub(r"(^|\.)[^.\[\]]*$|\[\d+\]$", "", where)
+        where = where[: max(where.rfind("."), where.rfind("["), 0)]  # keys may hold either: it only gets shorter
     return None
 
 
