@@ -266,7 +266,7 @@ def test_every_entry_that_is_wrong_is_named_with_a_way_out(tmp_path: Path) -> No
     [
         ('"event":"session"', '"event', "line 2 is broken"),
         ('"version":1', '"version":99', "format version 99"),
-        ('"event":"start","number":0', '"event":"start","number":7', "damaged: KeyError 7"),
+        ('"event":"start","number":0', '"event":"start","number":7', r"line 4 is no start event \(KeyError: 7\)"),
     ],
 )
 def test_a_damaged_journal_is_named_with_a_way_out(tmp_path: Path, old: str, new: str, said: str) -> None:
