@@ -115,12 +115,11 @@ def _read(folder: Path, where: str, entry: str) -> Record:
             raise StudyError([_not_one(folder, where, entry)])
         return fold(journal.read(folder), keep_reports=False)
     except JournalError as error:
-        raise StudyError([Problem(where, str(error).rstrip("."), entry, WAY_OUT)]) from None
+        said = str(error).rstrip(".")
+        rule = said if str(folder) in said else f"{folder}: {said}"
+        raise StudyError([Problem(where, rule, entry, WAY_OUT)]) from None
     except OSError as error:
         raise StudyError([Problem(where, f"{folder} cannot be read: {error.strerror}", entry, WAY_OUT)]) from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # JSON, but not what a driver wrote
-        rule = f"the journal of {folder} is damaged: {type(error).__name__} {error}"
-        raise StudyError([Problem(where, rule, entry, f"Restore it. {WAY_OUT}")]) from error
 
 
 def _not_one(folder: Path, where: str, entry: str) -> Problem:
