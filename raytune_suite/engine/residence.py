@@ -107,8 +107,10 @@ class Residence:
         following: int | None = tenant
         while following is not None:
             events.append(self._train(following, method, args))
-            following = self._next() if events[-1].over and time.monotonic() < until else None
-        brisk = events[-1].over and time.monotonic() < until
+            # A failure is told before anything else: the next trial might end the process, and be blamed on this one.
+            going_on = events[-1].over and not events[-1].failed and time.monotonic() < until
+            following = self._next() if going_on else None
+        brisk = events[-1].over and not events[-1].failed and time.monotonic() < until
         return Reply(tuple(events), _rss(), brisk, self._spoiled)
 
     def call(
