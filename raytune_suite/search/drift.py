@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 _FEWEST = 4
 _OWN = 0.1
 """The part of the variance of moves that counts as known noise: similar trials move alike, and for what they do not
-share the model fits a noise of its own. Counted whole, early values say too little (tried on recorded curves)."""
+share the model fits a noise of its own. Counted whole was worse on one recorded table and better on another."""
 _PRIOR = Prior(signal=(math.log(0.3), 1.0), main=(math.log(0.3), 1.0), noise=(math.log(0.3), 1.0))
 
 
