@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from raytune_suite.hardware import usable_cpus, usable_memory, visible_gpus
+from raytune_suite.hardware import DECLARED, usable_cpus, usable_memory, visible_gpus
 
 AUTOSCALING = "RAYTUNE_AUTOSCALING"
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """Where ``ray up`` leaves the whole cluster configuration on a head node."""
+_ANSWER_S = 30.0
 _BUILT_IN = ("CPU", "GPU", "memory", "object_store_memory")
 
 
@@ -53,17 +54,48 @@ def local_node() -> Node:
         cpu=usable_cpus(),
         gpu=len(gpus),
         memory=usable_memory(),
-        accelerator_type=gpus[0].accelerator_type if gpus else None,
+        accelerator_type=(gpus[0].accelerator_type or None) if gpus else None,
         gpu_memory=min((gpu.memory for gpu in gpus), default=None),
         name="this machine",
     )
 
 
-def ray_nodes() -> tuple[Node, ...]:
-    """The living nodes of the Ray session of this process."""
+def ray_nodes(gpu_memory: bool = False) -> tuple[Node, ...]:
+    """The living nodes of the Ray session of this process; ``gpu_memory``: each is asked how much its GPUs have."""
     import ray
 
-    return tuple(node_of(n["Resources"], n.get("NodeManagerAddress", "")) for n in ray.nodes() if n["Alive"])
+    living = [(node_of(n["Resources"], n.get("NodeManagerAddress", "")), n) for n in ray.nodes() if n["Alive"]]
+    if not gpu_memory:
+        return tuple(node for node, _ in living)
+    asked = [n["NodeID"] for node, n in living if node.gpu]
+    memories = _gpu_memories(tuple(asked))
+    return tuple(replace(node, gpu_memory=memories.get(n["NodeID"])) for node, n in living)
+
+
+_KNOWN: dict[str, int | None] = {}
+
+
+def _gpu_memories(node_ids: tuple[str, ...]) -> dict[str, int | None]:
+    """Bytes of the smallest GPU of each node, as the node itself says; one that does not answer is left out."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    ask, asked = ray.remote(num_cpus=0)(smallest_gpu), {}
+    found = {here: smallest_gpu(os.environ)} if here in node_ids else {}
+    for node_id in set(node_ids).difference(_KNOWN, found):
+        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        asked[ask.options(scheduling_strategy=there).remote()] = node_id
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S) if asked else ([], [])
+    for reference in ready:
+        _KNOWN[asked[reference]] = ray.get(reference)
+    return {**_KNOWN, **found}
+
+
+def smallest_gpu(environ: Mapping[str, str] | None = None) -> int | None:
+    """Bytes of this machine's smallest GPU; None without one. A worker without a GPU looks at all there are."""
+    seen = {DECLARED: os.environ.get(DECLARED, "")} if environ is None else environ
+    return min((gpu.memory for gpu in visible_gpus(seen)), default=None)
 
 
 def node_of(resources: Mapping[str, float], name: str = "") -> Node:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from raytune_suite import resources
+from raytune_suite import resources, shares
 from raytune_suite.errors import PlanError
 from raytune_suite.resources import Cluster, Request
 
@@ -27,7 +27,7 @@ class Plan:
 
     ``num_trials`` is what will be made: fewer than asked for where the space has fewer points.
     ``earliest_stop`` is the first iteration after which the scheduler may stop a trial; None if it never does.
-    ``earlier`` says what other experiments give to the searcher.
+    ``earlier`` says what other experiments give to the searcher, ``forecast`` what ``gpu: auto`` became.
     """
 
     study: Study
@@ -41,6 +41,7 @@ class Plan:
     folder: Path
     scheduler: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
+    forecast: str = ""
 
     def lines(self) -> list[str]:
         """The plan in a few lines, as ``check`` and ``run`` print it."""
@@ -53,6 +54,7 @@ class Plan:
             ("a trial", self._trial()),
             *([("repeats", self._repeats())] if self.study.repeats > 1 else []),
             ("cluster", self.cluster.describe()),
+            *zip(("gpus", *[""] * len(self.cluster.kinds)), self._gpus(), strict=False),
             ("folder", str(self.folder)),
             *(("note", note) for note in self.notes()),
         ]
@@ -89,6 +91,9 @@ class Plan:
         asked = self.study.resources
         if isinstance(asked, str):
             return f"{self.request.describe()}, {threads} (by {asked}, for the default configuration)"
+        if asked.gpu_memory is not None:
+            need = f"{shares.gib(asked.gpu_memory)} and {shares.gib(shares.CONTEXT)} for its CUDA context"
+            return f"{self.request.describe()}, {threads} ({need})"
         if asked.gpu == "auto" and asked.trials_per_gpu is None:
             return f"{self.request.describe()}, {threads} ({self._auto()})"
         return f"{self.request.describe()}, {threads}"
@@ -97,16 +102,29 @@ class Plan:
         return f"{self.study.repeats} trainings of each configuration, side by side in a trial's process and memory"
 
     def _auto(self) -> str:
-        return "gpu: auto = one whole GPU each" if self.request.gpu else "gpu: auto = CPU, no GPU here"
+        if not self.request.gpu:
+            return "gpu: auto = CPU, no GPU here"
+        return self.forecast or "gpu: auto = one whole GPU each"
+
+    def _gpus(self) -> list[str]:
+        """A line for each kind of GPU: what a trial gets there, and what no trial can use."""
+        gpu, lines = self.request.gpu, []
+        for kind in self.cluster.kinds:
+            if self.request.accelerator_type not in (None, kind.accelerator_type) or not gpu:
+                lines.append(f"{kind.describe()}: not used")
+                continue
+            trials = shares.trials_on_one(gpu) if gpu < 1 else 1
+            text = f"{kind.describe()}: {trials} trial{'s' if trials > 1 else ''} on "
+            text += "each" if gpu <= 1 else f"every {gpu:g}"
+            if kind.memory:
+                text += f", {shares.gib(shares.allocatable(gpu, kind.memory))} for the tensors of one"
+                left = (1 - trials * gpu) * kind.memory if gpu < 1 else 0
+                text += f", {shares.gib(left)} left over" if left > kind.memory / 1000 else ""
+            lines.append(text)
+        return lines
 
     def _wasted(self) -> str:
-        gpu = self.request.gpu
-        together = int(1 / gpu + 1e-9) if 0 < gpu < 1 else 0
-        if not together or 1 - together * gpu <= WASTE:
-            return ""
-        trials = f"{together} trial{'s' if together > 1 else ''} of {gpu:g} GPU"
-        way_out = f"trials_per_gpu: {together} or {together + 1} uses it whole"
-        return f"{trials} leave {1 - together * gpu:.0%} of every GPU idle: {way_out}"
+        return _waste(self.request) if _idle(self.request) > WASTE else ""
 
     def _cpu_torch(self) -> str:
         try:
@@ -123,17 +141,18 @@ class Plan:
         return "all trials start at once, so the searcher learns nothing in between: lower max_concurrent"
 
 
-def make(study: Study, cluster: Cluster) -> Plan:
-    """Decide how ``study`` runs on ``cluster``.
+def make(study: Study, cluster: Cluster, forecast: int | None = None) -> Plan:
+    """Decide how ``study`` runs on ``cluster``; ``forecast``: bytes that a typical trial allocates on a GPU.
 
     Raises:
-        PlanError: the request fits no node, or the scheduler's options cannot work.
+        PlanError: the request fits no node or wastes too much of each GPU, or the scheduler's options cannot work.
     """
     from raytune_suite import schedulers
 
     if problems := schedulers.check(study):
         raise PlanError("\n".join(["the study cannot run as it is:", *(f"  - {p}" for p in problems)]))
-    request = resources.request(study, cluster)
+    request = resources.request(study, cluster, forecast=forecast)
+    refuse_waste(study, request)
     slots = resources.slots(request, cluster, study.max_concurrent)
     rungs = schedulers.rungs(study)
     trials, grid = _trials(study)
@@ -149,6 +168,26 @@ def make(study: Study, cluster: Cluster) -> Plan:
         folder=study.folder,
         scheduler=tuple(schedulers.describe(study)),
     )
+
+
+def _idle(request: Request) -> float:
+    """The part of every GPU that equal shares leave over."""
+    return 1 - shares.trials_on_one(request.gpu) * request.gpu if 0 < request.gpu < 1 else 0.0
+
+
+def _waste(request: Request) -> str:
+    together = shares.trials_on_one(request.gpu)
+    trials = f"{together} trial{'s' if together > 1 else ''} of {request.gpu:g} GPU"
+    way_out = f"trials_per_gpu: {together} or {together + 1} uses it whole"
+    return f"{trials} leave{'' if together > 1 else 's'} {_idle(request):.0%} of every GPU idle: {way_out}"
+
+
+def refuse_waste(study: Study, request: Request) -> None:
+    """Raise PlanError if equal shares leave more of a GPU idle than the study allows."""
+    asked = study.resources
+    if not isinstance(asked, str) and _idle(request) > asked.max_waste + 1e-3:
+        rule = f"max_waste is {asked.max_waste:g}; resources: {{max_waste: 1}} allows it"
+        raise PlanError(f"{_waste(request)} ({rule})")
 
 
 def _uv_run(environ: Mapping[str, str] = os.environ) -> str:

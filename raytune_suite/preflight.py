@@ -6,6 +6,7 @@ A crash, an exit or a hang of the user's code ends the child and is told like an
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import numpy as np
 
 from raytune_suite import standalone
 from raytune_suite.errors import Problem, is_all_said
+from raytune_suite.hardware import DECLARED
 from raytune_suite.metrics import Metric, check_report
 from raytune_suite.seeds import repeat_seeds, trial_seed
 
@@ -97,7 +99,7 @@ def _job(study: Study, config: Mapping[str, Any], folder: Path) -> dict[str, Any
         "seed": trial_seed(study.seed, 0),
         "repeat_seeds": repeat_seeds(study.seed, study.repeats),
         "cpus": needs.cpu,
-        "gpu": needs.gpu,
+        "gpu": 0.0 if os.environ.get(DECLARED) else needs.gpu,  # GPUs that are only said to be there train nothing
         "max_iterations": study.max_iterations,
         "metric": study.metric,
         "mode": study.mode,

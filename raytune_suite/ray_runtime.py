@@ -11,6 +11,7 @@ from typing import Any
 
 from raytune_suite import authentication
 from raytune_suite.errors import PlanError
+from raytune_suite.hardware import slices
 from raytune_suite.resources import Request
 
 logger = logging.getLogger("raytune_suite")
@@ -70,7 +71,7 @@ def connected(address: str | None, verbosity: int, num_cpus: float | None, num_g
             "_node_ip_address": "127.0.0.1",
             "include_dashboard": False,
             "num_cpus": num_cpus,
-            "num_gpus": num_gpus,
+            "num_gpus": num_gpus if num_gpus is not None else slices(),
             "_temp_dir": os.environ.get("RAYTUNE_TEMP_DIR"),
         }
     try:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from raytune_suite.errors import PlanError, Problem, StudyError
 from raytune_suite.nodes import Node, local_node, ray_growth, ray_nodes
+from raytune_suite.shares import CONTEXT, STEP, Kind, equal_share, fitting_share, kinds, landing, share
 
 if TYPE_CHECKING:
     from raytune_suite.study import Resources, Study
 
-STEP = 10_000
-"""Ray's resolution: a request is a whole number of ten-thousandths."""
+__all__ = ["STEP", "Cluster", "Node", "Request", "fits", "left_over", "possible", "request", "share", "slots"]
 _RESERVED = ("CPU", "GPU", "object_store_memory")
 
 
@@ -36,19 +36,27 @@ class Cluster:
         return cls((local_node(),))
 
     @classmethod
-    def of_ray(cls, autoscaling: bool | None = None) -> Cluster:
-        """The living nodes of the Ray session this process is in.
+    def of_ray(cls, autoscaling: bool | None = None, *, gpu_memory: bool = False) -> Cluster:
+        """The living nodes of the Ray session this process is in; ``gpu_memory``: also that of their GPUs.
 
         ``autoscaling=None`` finds out by itself: from the bootstrap file ``ray up`` leaves on a head, from
         what the autoscaler reports to Ray, or from ``RAYTUNE_AUTOSCALING=1`` where neither can be seen.
         """
         found, growth = ray_growth()
-        return cls(ray_nodes(), found if autoscaling is None else autoscaling, growth)
+        nodes = ray_nodes(gpu_memory)
+        if gpu_memory:
+            growth = alike(growth, nodes)
+        return cls(nodes, found if autoscaling is None else autoscaling, growth)
 
     @property
     def gpus(self) -> float:
         """All GPUs, those an autoscaler may start included."""
         return sum(node.gpu for node in (*self.nodes, *self.growth))
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The GPUs that are here or may come, by what Ray calls them."""
+        return kinds((*self.nodes, *self.growth))
 
     def describe(self) -> str:
         """How many machines there are and what they have together."""
@@ -88,25 +96,44 @@ class Request:
         return ", ".join(parts) + (f" on {self.accelerator_type}" if self.accelerator_type else "")
 
 
-def request(study: Study, cluster: Cluster, config: Mapping[str, Any] | None = None) -> Request:
+def alike(growth: tuple[Node, ...], nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Nodes to come, with the GPU memory of the living ones whose GPUs have the same name."""
+    known = {kind.accelerator_type: kind.memory for kind in kinds(nodes)}
+    return tuple(replace(node, gpu_memory=node.gpu_memory or known.get(node.accelerator_type)) for node in growth)
+
+
+def request(
+    study: Study, cluster: Cluster, config: Mapping[str, Any] | None = None, forecast: int | None = None
+) -> Request:
     """What one trial of ``study`` asks for on ``cluster``.
 
     ``config`` (nested, as the trainable gets it) matters only where the resources are a function of it;
-    without one the study's default configuration, or a drawn one, stands in.
+    without one the study's default configuration, or a drawn one, stands in. ``forecast``: bytes of GPU memory that
+    its training is expected to allocate, which is what ``gpu: auto`` goes by; without one it is a whole GPU.
 
     Raises:
         StudyError: the function returned something that is not a resources section.
-        PlanError: the amounts cannot mean anything to Ray.
+        TooLargeError: it needs more GPU memory than any GPU has.
+        PlanError: the amounts cannot mean anything to Ray, or the memory of GPUs is asked for and not known.
     """
     wanted = study.resources
     if isinstance(wanted, str):
         wanted = _computed(study, wanted, config)
-    return _checked(Request(float(wanted.cpu), _gpu(wanted, cluster), dict(wanted.custom), wanted.accelerator_type))
+    gpu, kind = _gpu(wanted, cluster, forecast)
+    return _checked(Request(float(wanted.cpu), gpu, dict(wanted.custom), wanted.accelerator_type or kind))
 
 
-def share(trials_per_gpu: int) -> float:
-    """The largest share of a GPU of which ``trials_per_gpu`` fit, rounded down to what Ray can count."""
-    return math.floor(STEP / trials_per_gpu) / STEP if trials_per_gpu > 1 else 1.0
+def asks_memory(study: Study) -> bool:
+    """Whether what a trial is given may depend on how much memory the GPUs have."""
+    wanted = study.resources
+    return isinstance(wanted, str) or wanted.gpu_memory is not None or is_auto(study)
+
+
+def is_auto(study: Study) -> bool:
+    """Whether a trial's share of a GPU follows from a forecast of its memory."""
+    wanted = study.resources
+    given = None if isinstance(wanted, str) else (wanted.trials_per_gpu or wanted.gpu_memory)
+    return not isinstance(wanted, str) and wanted.gpu == "auto" and given is None
 
 
 def fits(wanted: Request, node: Node) -> int:
@@ -176,12 +203,21 @@ def _example(study: Study) -> dict[str, Any]:
     return dict(space.config(point))
 
 
-def _gpu(wanted: Resources, cluster: Cluster) -> float:
+def _gpu(wanted: Resources, cluster: Cluster, forecast: int | None) -> tuple[float, str | None]:
+    """The share of a GPU, and the only kind of GPU that will do, if there is one."""
     if wanted.trials_per_gpu is not None:
-        return share(wanted.trials_per_gpu)
-    if wanted.gpu == "auto":
-        return 1.0 if cluster.gpus else 0.0
-    return float(wanted.gpu)
+        return share(wanted.trials_per_gpu), None
+    among = [k for k in cluster.kinds if wanted.accelerator_type in (None, k.accelerator_type)]
+    if wanted.gpu_memory is not None:
+        kind, alone = landing(wanted.gpu_memory + CONTEXT, among)
+        gpu = equal_share(wanted.gpu_memory + CONTEXT, kind.memory or 0)
+        return gpu, kind.accelerator_type if alone else None
+    if wanted.gpu != "auto":
+        return float(wanted.gpu), None
+    if forecast is None or not among or any(kind.memory is None for kind in among):
+        return (1.0 if cluster.gpus else 0.0), None
+    kind, alone = landing(forecast + CONTEXT, among)
+    return fitting_share(forecast + CONTEXT, kind.memory or 0), kind.accelerator_type if alone else None
 
 
 def _checked(wanted: Request) -> Request:

@@ -42,7 +42,7 @@ from raytune_suite.mirror import Mirror
 from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
-from raytune_suite.resources import Cluster, request, slots
+from raytune_suite.resources import Cluster, asks_memory, request, slots
 from raytune_suite.retention import Retention
 from raytune_suite.schedulers.core import Scheduler
 from raytune_suite.search.core import Searcher
@@ -156,7 +156,7 @@ class Run:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _with_ray(self) -> Results:
-        made = plan.make(self.study, Cluster.of_ray())
+        made = plan.make(self.study, Cluster.of_ray(gpu_memory=asks_memory(self.study)))
         code = {"project": str(self.study.project), "trainable": self.study.trainable}
         below = running.engine(self.engine, _Slots(made, None), code)
         try:
@@ -358,7 +358,7 @@ class _Resources:
     """What a trial asks Ray for; one object per distinct request, so that Tune can compare them quickly."""
 
     def __init__(self, study: Study) -> None:
-        self._study, self._cluster = study, Cluster.of_ray()
+        self._study, self._cluster = study, Cluster.of_ray(gpu_memory=asks_memory(study))
         self._made: dict[str, Any] = {}
 
     def __call__(self, config: dict[str, Any]) -> Any:

@@ -48,6 +48,7 @@ LAYERS = (
     # what the decisions run on
     "hardware",
     "nodes",
+    "shares",  # of a GPU, by memory
     "resources",
     "environment",
     "plan",

@@ -93,6 +93,33 @@ def test_a_share_that_wastes_the_gpu_is_noted() -> None:
     assert "idle: trials_per_gpu" not in text(a_plan(GPUS, resources={"trials_per_gpu": 3}))
 
 
+def test_a_share_that_wastes_more_than_is_allowed_is_refused_unless_told_to() -> None:
+    with pytest.raises(PlanError, match=r"1 trial of 0.6 GPU leaves 40% of every GPU idle.*max_waste is 0.25"):
+        a_plan(GPUS, resources={"gpu": 0.6})
+    with pytest.raises(PlanError, match=r"max_waste is 0.1;"):
+        a_plan(GPUS, resources={"gpu": 0.4, "max_waste": 0.1})
+
+    assert "leaves 40% of every GPU idle" in text(a_plan(GPUS, resources={"gpu": 0.6, "max_waste": 1.0}))
+
+
+def test_what_gpu_memory_means_on_each_kind_of_gpu_is_said() -> None:
+    nodes = (Node(64, 2, accelerator_type="A100", gpu_memory=40 * 2**30), Node(64, 1, accelerator_type="T4"))
+    some = Cluster((nodes[0], dataclasses.replace(nodes[1], gpu_memory=15 * 2**30)))
+
+    shown = text(a_plan(some, resources={"gpu_memory": "16GiB"}))
+
+    assert "2 x A100 of 40 GiB: 2 trials on each, 19.5 GiB for the tensors of one" in shown
+    assert "1 x T4 of 15 GiB: not used" in shown
+    assert "4 trials at once" in shown
+    assert "16 GiB and 512 MiB for its CUDA context" in shown
+
+
+def test_memory_that_no_share_uses_is_said() -> None:
+    shown = text(a_plan(Cluster((Node(64, 1, gpu_memory=10 * 2**30),)), resources={"gpu": 0.4}))
+
+    assert "2 trials on each, 3.5 GiB for the tensors of one, 2 GiB left over" in shown
+
+
 def test_a_model_that_never_learns_from_a_result_is_noted() -> None:
     note = "the searcher learns nothing"
 

@@ -19,10 +19,12 @@ from raytune_suite.resources import (
     share,
     slots,
 )
+from raytune_suite.shares import TooLargeError
 
 
 def a_study(**wanted: Any) -> Any:
-    section = {"cpu": 1, "gpu": "auto", "trials_per_gpu": None, "custom": {}, "accelerator_type": None, **wanted}
+    section = {"cpu": 1, "gpu": "auto", "trials_per_gpu": None, "gpu_memory": None, "custom": {}}
+    section |= {"accelerator_type": None, **wanted}
     return SimpleNamespace(resources=SimpleNamespace(**section))
 
 
@@ -87,6 +89,44 @@ def test_trials_per_gpu_becomes_a_share() -> None:
     wanted = request(a_study(trials_per_gpu=3), TWO_GPUS)
 
     assert slots(wanted, Cluster((Node(64, 2),))) == 6
+
+
+GIB = 2**30
+A100S = Node(64, 2, accelerator_type="A100", gpu_memory=40 * GIB)
+MIXED = Cluster((A100S, Node(64, 1, accelerator_type="H100", gpu_memory=80 * GIB)))
+
+
+def test_gpu_memory_becomes_the_share_that_holds_it_and_a_cuda_context() -> None:
+    wanted = request(a_study(gpu_memory=6 * GIB), Cluster((Node(64, 2, gpu_memory=24 * GIB),)))
+
+    assert wanted == Request(1, 0.3333)  # four would fit without their contexts
+
+
+def test_gpu_memory_that_only_some_gpus_have_keeps_the_trial_off_the_others() -> None:
+    assert request(a_study(gpu_memory=10 * GIB), MIXED) == Request(1, 0.3333)
+    assert request(a_study(gpu_memory=50 * GIB), MIXED) == Request(1, 1, accelerator_type="H100")
+    assert slots(request(a_study(gpu_memory=50 * GIB), MIXED), MIXED) == 1
+
+
+def test_gpu_memory_counts_on_the_kind_that_is_asked_for() -> None:
+    wanted = request(a_study(gpu_memory=7 * GIB, accelerator_type="H100"), MIXED)
+
+    assert (wanted.gpu, wanted.accelerator_type) == (0.1, "H100")
+
+
+def test_gpu_memory_without_a_gpu_is_refused_with_the_way_out() -> None:
+    with pytest.raises(PlanError, match=r"6.5 GiB of GPU memory, and no such GPU is here. Set resources: \{gpu: 0\}"):
+        request(a_study(gpu_memory=6 * GIB), CPU_ONLY)
+
+
+def test_gpu_auto_is_the_share_that_holds_the_forecast() -> None:
+    one = Cluster((Node(64, 1, gpu_memory=24 * GIB),))
+
+    assert request(a_study(), one, forecast=5 * GIB) == Request(1, 0.25)
+    assert request(a_study(), one, forecast=13 * GIB).gpu == 0.6666
+    assert request(a_study(), TWO_GPUS, forecast=5 * GIB).gpu == 1  # of unknown memory
+    with pytest.raises(TooLargeError, match=r"needs 30.5 GiB"):
+        request(a_study(), one, forecast=30 * GIB)
 
 
 def test_a_request_no_node_can_meet_is_refused_naming_it_and_the_largest_node() -> None:
@@ -187,6 +227,38 @@ def test_only_gpus_that_cuda_would_show_count(
     assert [gpu.index for gpu in hardware.visible_gpus(environ)] == indices
 
 
+SLICES = [hardware.Gpu(0, "NVIDIA A100 MIG 1g.5gb", 5 * 2**30, "570.1", f"MIG-{n}") for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "memories"), [("MIG-1,MIG-0", [5, 5]), ("MIG-0,GPU-1", [5, 40]), (None, [5, 40]), ("MIG-7", [])]
+)
+def test_slices_of_a_gpu_count_where_they_are_named(
+    monkeypatch: pytest.MonkeyPatch, setting: str | None, memories: list[int]
+) -> None:
+    monkeypatch.setattr(hardware, "_from_nvml", lambda: [GPUS[0], *SLICES, GPUS[1]])
+    environ = {} if setting is None else {"CUDA_VISIBLE_DEVICES": setting}
+
+    assert [gpu.memory // 2**30 for gpu in hardware.visible_gpus(environ)] == memories
+    assert hardware.slices(environ) == ((setting or "").count("MIG-") or None)
+
+
+def test_gpus_can_be_declared_where_there_are_none() -> None:
+    gpus = hardware.visible_gpus({"RAYTUNE_GPUS": "2x40GiB A100, 1x512MiB"})
+
+    assert [(gpu.index, gpu.memory, gpu.accelerator_type) for gpu in gpus] == [
+        (0, 40 * 2**30, "A100"),
+        (1, 40 * 2**30, "A100"),
+        (2, 2**29, ""),
+    ]
+
+
+@pytest.mark.parametrize("text", ["4", "x24GiB", "4x24", "4 x 24 GB A100", "2x40GiB;1x80GiB"])
+def test_a_declaration_of_gpus_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(PlanError, match="RAYTUNE_GPUS must be as in 4x24GiB"):
+        hardware.visible_gpus({"RAYTUNE_GPUS": text})
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -253,8 +325,12 @@ def test_this_machine_is_seen_without_ray() -> None:
 
 
 @pytest.mark.ray
-def test_a_ray_session_is_seen_as_it_is(ray_local: None) -> None:
+def test_a_ray_session_is_seen_as_it_is(ray_local: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYTUNE_GPUS", "2x24GiB")
     cluster = Cluster.of_ray()
+
+    assert [node.gpu_memory for node in cluster.nodes] == [None]
+    assert [node.gpu_memory for node in Cluster.of_ray(gpu_memory=True).nodes] == [24 * 2**30]
 
     assert [(node.cpu, node.gpu) for node in cluster.nodes] == [(2, 2)]
     assert not cluster.autoscaling

@@ -103,10 +103,13 @@ def _callbacks(study: Study) -> Found:
 
 
 def _resources(study: Study) -> Found:
+    from raytune_suite.plan import refuse_waste
     from raytune_suite.resources import Cluster, request, slots
 
     cluster = Cluster.local()
-    fit = slots(request(study, cluster), cluster, study.max_concurrent)
+    needs = request(study, cluster)
+    refuse_waste(study, needs)
+    fit = slots(needs, cluster, study.max_concurrent)
     return Found(f"{_count(range(fit), 'trial')} at once on this machine")
 
 

@@ -239,9 +239,13 @@ class Resources(Settings):
     cpu: Annotated[FiniteFloat, Field(ge=0)] = 1.0
     """CPUs; also how many threads torch uses."""
     gpu: Annotated[float | Literal["auto"], BeforeValidator(_gpu)] = "auto"
-    """GPUs, whole or a fraction; auto: one where there is one, else none."""
+    """GPUs, whole or a fraction; auto: the share that a forecast of the trial's memory asks for, none without GPUs."""
     trials_per_gpu: PositiveInt | None = None
     """How many trials share a GPU, instead of a fraction."""
+    gpu_memory: Size | None = None
+    """GPU memory that a trial's training allocates, instead of a fraction; its CUDA context comes on top."""
+    max_waste: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.25
+    """The part of a GPU that equal shares may leave idle; a study that leaves more is refused."""
     custom: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Ray's custom resources."""
     accelerator_type: str | None = None
@@ -249,9 +253,13 @@ class Resources(Settings):
 
     @model_validator(mode="after")
     def _one_way(self) -> Resources:
-        if self.trials_per_gpu is not None and self.gpu != "auto":
-            rule = f"gpu ({self.gpu:g}) and trials_per_gpu ({self.trials_per_gpu}) say the same thing twice"
-            raise DeclarationError(rule, None, "Keep one.")
+        said = {
+            f"gpu ({self.gpu})": self.gpu != "auto",
+            f"trials_per_gpu ({self.trials_per_gpu})": self.trials_per_gpu is not None,
+            f"gpu_memory ({self.gpu_memory})": self.gpu_memory is not None,
+        }
+        if len(given := [words for words, is_said in said.items() if is_said]) > 1:
+            raise DeclarationError(f"{' and '.join(given)} say the same thing twice", None, "Keep one.")
         return self
 
 
