@@ -312,9 +312,9 @@ class Driver:
         self.stopped = self.stopped or self.stoppers.study()
 
     def _count_failure(self, number: int, trial: Live, state: State, error: Mapping[str, Any] | None) -> None:
-        hopeful = any(other.best is not None for other in self.live.values())
+        alive = {other: live.iteration for other, live in self.live.items() if live.best is not None}
         failed = not state.succeeded or trial.best is None
-        self.first_failures.ended(number, error, failed=failed, hopeful=hopeful)
+        self.first_failures.ended(number, error, failed=failed, iteration=trial.iteration, alive=alive)
         if not self.stopping and (verdict := self.first_failures.verdict()) is not None:
             self.fail(verdict)
 

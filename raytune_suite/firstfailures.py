@@ -17,24 +17,36 @@ class FirstFailures:
 
     limit: int
     _failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    _furthest: int = 0
     _over: bool = False
+    _postponed: bool = False
 
-    def ended(self, number: int, error: Mapping[str, Any] | None, *, failed: bool, hopeful: bool) -> None:
-        """Note how a trial ended. ``hopeful``: another one that still trains has a usable value."""
-        self._over = self._over or hopeful or not failed
-        if not self._over:
-            kind = str((error or {}).get("type") or "no usable value")
-            message = str((error or {}).get("message") or "the metric was never a finite number")
-            self._failed[number] = (kind, message.strip().splitlines()[0] if message.strip() else "")
+    def ended(
+        self, number: int, error: Mapping[str, Any] | None, *, failed: bool, iteration: int, alive: Mapping[int, int]
+    ) -> None:
+        """Note how a trial ended, and after which iteration.
+
+        ``alive``: the iterations of those that still train and have a usable value. One that has come further than any
+        that failed gives hope for good; an older one than the last that failed only postpones the verdict.
+        """
+        if not failed or self._over:
+            self._over = True
+            return
+        kind = str((error or {}).get("type") or "no usable value")
+        message = str((error or {}).get("message") or "the metric was never a finite number")
+        self._failed[number] = (kind, message.strip().splitlines()[0] if message.strip() else "")
+        self._furthest = max(self._furthest, iteration)
+        self._over = any(reached > self._furthest for reached in alive.values())
+        self._postponed = any(other < max(self._failed) for other in alive)
 
     def again(self) -> None:
         """Begin to count anew: something has changed, or the study would not be gone on with."""
         self._failed.clear()
-        self._over = False
+        self._furthest, self._over, self._postponed = 0, False, False
 
     def verdict(self) -> TrainableError | None:
         """The error that ends the study, None while there is hope."""
-        if self._over or not self.limit or len(self._failed) < self.limit:
+        if self._over or self._postponed or not self.limit or len(self._failed) < self.limit:
             return None
         head = (
             "The first trial failed" if len(self._failed) == 1 else f"The first {len(self._failed)} trials all failed"

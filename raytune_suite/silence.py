@@ -60,13 +60,12 @@ class Silence:
         return number, waited
 
     def overdue(self) -> dict[int, Failure]:
-        """The trials whose workers must be ended, each once, with what is to be said of them."""
+        """The trials whose workers must be ended, with what is to be said of them; again after as long a silence."""
         if self._limit is None:
             return {}
         now = self._clock()
         late = {number: now - at for number, at in self._heard.items() if now - at > self._limit}
-        for number in late:
-            del self._heard[number]
+        self._heard.update(dict.fromkeys(late, now))
         return {number: _silent(waited) for number, waited in late.items()}
 
 

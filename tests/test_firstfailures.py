@@ -14,7 +14,7 @@ def after(limit: int, *endings: Any) -> str | None:
     counted = FirstFailures(limit)
     for number, ending in enumerate(endings):
         error = ending if isinstance(ending, dict) else None
-        counted.ended(number, error, failed=ending is not True, hopeful=False)
+        counted.ended(number, error, failed=ending is not True, iteration=0, alive={})
     verdict = counted.verdict()
     return str(verdict) if verdict is not None else None
 
@@ -46,14 +46,25 @@ def test_zero_lets_all_of_them_fail() -> None:
     assert after(0, *[NO_FILE] * 50) is None
 
 
-def test_a_trial_that_still_trains_well_gives_hope() -> None:
-    counted = FirstFailures(1)
-    counted.ended(0, NO_FILE, failed=True, hopeful=True)
+def test_a_trial_that_has_come_further_than_those_that_failed_gives_hope_for_good() -> None:
+    counted = FirstFailures(2)
+    counted.ended(0, NO_FILE, failed=True, iteration=1, alive={2: 2})
+    for number in (1, 3, 4):
+        counted.ended(number, NO_FILE, failed=True, iteration=1, alive={})
+        assert counted.verdict() is None
+
+
+def test_one_that_has_come_no_further_gives_hope_only_while_it_is_older() -> None:
+    counted = FirstFailures(2)
+    counted.ended(0, NO_FILE, failed=True, iteration=1, alive={1: 1})
+    counted.ended(2, NO_FILE, failed=True, iteration=1, alive={1: 1, 3: 1})
     assert counted.verdict() is None
+    counted.ended(1, NO_FILE, failed=True, iteration=1, alive={3: 1})
+    assert "first 3 trials all failed" in str(counted.verdict())
 
 
 def test_a_study_gone_on_with_counts_anew() -> None:
     counted = FirstFailures(1)
-    counted.ended(0, NO_FILE, failed=True, hopeful=False)
+    counted.ended(0, NO_FILE, failed=True, iteration=0, alive={})
     counted.again()
     assert counted.verdict() is None

@@ -102,6 +102,7 @@ class Pool(Slots):
             else:
                 process.train = task
             return None
+        tenant.heard = True
         reference = self.workers.call(process, self.orders(process), tenant.actor_id, task, kwargs or {})
         self.asked[reference] = (process, tenant, task)
         return reference if _return_future else None
@@ -246,17 +247,17 @@ class Pool(Slots):
             tenant.inbox.append(event)
             self._deliver(tenant)
         if not process.depth:
-            for parked in reversed([t for t in process.tenants if t.stage is Stage.PARKED]):
-                self.take_back(parked)
-                parked.stage, parked.process = Stage.PENDING, None
-                self.pending[parked.request].appendleft(parked)
+            parked = [tenant for tenant in process.tenants if tenant.stage is Stage.PARKED]
+            for tenant in parked:
+                self.take_back(tenant)
+            self.queue_again(parked)
 
     def _deliver(self, tenant: Tenant) -> None:
         """Hand over a result, if there is one and Tune has asked for it."""
         task = tenant.task
         if task is None or task.method not in TRAIN or not tenant.inbox:
             return
-        event, tenant.task = tenant.inbox.popleft(), None
+        event, tenant.task, tenant.heard = tenant.inbox.popleft(), None, True
         if event.failed and task.on_error is not None:
             error = event.value
             task.on_error(tenant, error.as_instanceof_cause() if isinstance(error, RayTaskError) else error)
@@ -283,8 +284,11 @@ class Pool(Slots):
         process = tenant.home
         tenant.stage = Stage.LIVE
         process.served += 1
+        again = tenant in self._live_actors_to_ray_actors_resources
         self._live_actors_to_ray_actors_resources[tenant] = (process.handle, None)
-        if tenant.on_start is not None:
+        if again:  # its first process died before anything was told, so Tune still waits for what it was asked
+            process.train = tenant.task
+        elif tenant.on_start is not None:
             tenant.on_start(tenant)
 
     def _vacate(self, tenant: Tenant) -> None:
@@ -304,13 +308,17 @@ class Pool(Slots):
         self._live_actors_to_ray_actors_resources.pop(tenant, None)
 
     def _lost(self, process: Process, error: RayActorError) -> None:
-        """The process is gone: its trial is told, those parked behind it wait for another, uncharged."""
+        """The process is gone: its trial is told, those parked behind it wait for another, uncharged.
+
+        Where trials rode together, nobody knows in which of them it died, and what those before had done is lost. Of
+        none of them anything has been told, so all begin again, each in a process to itself: the guilty one is alone.
+        """
         tenants = list(process.tenants)
         self.drop(process)
         self.workers.end(process, at_once=True)
-        for tenant in reversed([t for t in tenants if t.stage is Stage.PARKED]):
-            tenant.stage, tenant.process = Stage.PENDING, None
-            self.pending[tenant.request].appendleft(tenant)
+        riding = tenants if any(tenant.stage is Stage.PARKED for tenant in tenants) else []
+        together = [t for t in riding if t.stage is Stage.PARKED or (t.stage is Stage.LIVE and not t.heard and t.task)]
+        self.queue_again(together, alone=True)
         for tenant in tenants:
             if tenant.stage is Stage.LEAVING:
                 self._forget(tenant)
@@ -340,7 +348,7 @@ class Pool(Slots):
                 continue
             task, tenant = process.train, next((t for t in process.tenants if t.stage is Stage.LIVE), None)
             if task is not None and tenant is not None and tenant.task is task:
-                self.park(process)
+                self.park(process, behind=tenant)
                 process.busy = self.workers.turn(process, self.orders(process), tenant.actor_id, task)
                 self.asked[process.busy] = (process, tenant, None)
                 process.train = None

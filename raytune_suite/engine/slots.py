@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,11 +125,22 @@ class Slots:
             del self.asked[reference]
         process.tenants, process.busy, process.train = [], None, None
 
-    def park(self, process: Process) -> None:
-        """Let pending tenants wait in the process, as many as its last turn got through."""
+    def park(self, process: Process, behind: Tenant) -> None:
+        """Let pending tenants wait in the process, as many as its last turn got through.
+
+        Only behind a tenant of which nothing has been told: should the process die, it can begin again like the others.
+        """
         queue = self.pending.get(process.request)
-        while self.limits.park and queue and len(process.tenants) <= process.depth:
+        if not self.limits.park or behind.heard or behind.alone:
+            return
+        while queue and not queue[0].alone and len(process.tenants) <= process.depth:
             self.enter(process, queue.popleft(), "park")
+
+    def queue_again(self, tenants: Sequence[Tenant], alone: bool = False) -> None:
+        """Let tenants wait for a process once more, first of all and in this order; ``alone``: with none behind it."""
+        for tenant in reversed(tenants):
+            tenant.stage, tenant.process, tenant.alone = Stage.PENDING, None, tenant.alone or alone
+            self.pending[tenant.request].appendleft(tenant)
 
     def orders(self, process: Process) -> list[Any]:
         """Take what has been ordered and not been sent."""

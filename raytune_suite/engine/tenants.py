@@ -50,6 +50,10 @@ class Tenant:
     process: Process | None = None
     task: Task | None = None
     inbox: deque[Event] = field(default_factory=deque)
+    heard: bool = False
+    """Whether Tune has been told anything of it: until then it can be made again elsewhere, and nobody would know."""
+    alone: bool = False
+    """It was in a process that died with several: it shares no turn any more."""
 
     def __repr__(self) -> str:
         """Short: Tune writes it into every line it does not log."""

@@ -70,6 +70,14 @@ class Failing(Quadratic):
             ctypes.PyDLL(None).sleep(3600)
 
 
+class Deadly(Failing):
+    """Two of its configurations kill their process, one of them only once."""
+
+    def reset(self, config: dict[str, Any], context: Any) -> bool:
+        how = {0.2: "kill", 0.4: "kill-once"}.get(config["x"])
+        return super().reset({**config, "how": how}, context)
+
+
 class Diverged(Quadratic):
     """Never has a value."""
 

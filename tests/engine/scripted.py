@@ -62,7 +62,11 @@ class Scripted:
         process, method, args = self._work.pop(reference)
         if process.handle is None:
             raise ActorDiedError
-        return getattr(process.handle, method)(*args)
+        try:
+            return getattr(process.handle, method)(*args)
+        except Died:
+            self.kill(process)
+            raise ActorDiedError from None
 
     def capacity(self, request: Any) -> int:
         return self.most
@@ -76,6 +80,10 @@ class Scripted:
     def kill(self, process: Process) -> None:
         """From now on every message to it fails as Ray's do."""
         process.handle = None
+
+
+class Died(BaseException):
+    """What a process dies of."""
 
 
 class Counter:
@@ -103,6 +111,8 @@ class Counter:
         self.steps += 1
         if self.config.get("fails") == self.steps:
             raise ZeroDivisionError("by zero")
+        if self.config.get("kills") == self.steps:
+            raise Died
         return {"steps": self.steps, "name": self.name}
 
     def save(self) -> int:

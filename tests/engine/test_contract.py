@@ -127,6 +127,19 @@ def test_a_killed_worker_costs_only_its_own_trial(tmp_path: Path) -> None:
         assert len(trial.runs) == 1
 
 
+def test_a_killed_worker_costs_only_its_own_trial_where_many_ride_together(tmp_path: Path) -> None:
+    space, resources = {"x": {"grid": [n / 100 for n in range(60)]}}, {"cpu": 1, "gpu": 0}
+    changes = {"space": space, "search": "grid", "resources": resources, "retries": {"failed": 1}}
+    made = study(tmp_path, "riding", trainable="toys:Deadly", max_iterations=2, **changes)
+    record = run(made, verbosity=-1, engine="pool").experiment.record
+    for trial in record.trials.values():
+        guilty = trial.config["x"] in (0.2, 0.4)  # the latter once, which may have been while it was not alone
+        assert trial.state is (State.FAILED if trial.config["x"] == 0.2 else State.COMPLETED), trial
+        assert trial.attempt <= guilty
+        assert [r.iteration for r in trial.reports] == [1, 2] or guilty
+    assert len(record.trials) == 60
+
+
 def test_each_step_is_reported_once_when_trials_are_shorter_than_a_message(tmp_path: Path) -> None:
     made = study(tmp_path, "brisk", num_trials=200, max_iterations=2, resources={"cpu": 1, "gpu": 0})
     record = run(made, verbosity=-1, engine="pool").experiment.record

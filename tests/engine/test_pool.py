@@ -88,6 +88,47 @@ def test_a_dead_process_costs_its_own_trial_and_is_replaced() -> None:
     assert len(workers.started) == 2
 
 
+@pytest.mark.parametrize("guilty", [0, 2, 4])
+def test_trials_that_rode_with_the_one_their_process_died_of_begin_again_unnoticed(guilty: int) -> None:
+    made, workers, controller = pool(park=True)
+    made.begin(CPU)
+    workers.started[0].depth = 5
+    tenants = [controller.add(f"t{i}", CPU, **({"kills": 1} if i == guilty else {})) for i in range(6)]
+    seen = controller.run()
+    for number, tenant in enumerate(tenants):
+        told = [line.split(" ", 1)[1] for line in seen if line.startswith(f"t{number} ")]
+        lost = ["starts", "lost: ActorDiedError", "failed: ActorDiedError"]
+        assert told == (lost if number == guilty else ["starts", "1", "left"])
+        assert made.is_actor_failed(tenant) is (number == guilty)
+    assert len(workers.started) == 3
+
+
+def test_a_trial_that_has_been_told_of_shares_no_turn() -> None:
+    made, workers, controller = pool(park=True)
+    first = controller.add("a", CPU, steps=2, kills=2)
+    controller.add("b", CPU)
+    while not first.heard:
+        made.next(timeout=0)
+    first.home.depth = 8
+    seen = controller.run()
+    assert seen == ["a starts", "a 1", "a lost: ActorDiedError", "a failed: ActorDiedError", *B]
+    assert len(workers.started) == 2
+
+
+def test_a_trial_that_begins_again_can_be_removed_before_it_does() -> None:
+    made, workers, controller = pool(park=True)
+    made.begin(CPU)
+    workers.started[0].depth = 1
+    first, other = controller.add("a", CPU), controller.add("b", CPU, kills=1)
+    while len(workers.started) < 2:
+        made.next(timeout=0)
+    assert first.stage is Stage.PENDING
+    assert made.num_live_actors == 1
+    assert not made.remove_actor(first)
+    assert not made.remove_actor(other)
+    assert (made.num_live_actors, made.num_total_actors) == (0, 0)
+
+
 def test_a_trial_removed_in_the_middle_of_a_step_leaves_when_it_is_over() -> None:
     made, workers, controller = pool()
     tenant = controller.add("a", CPU, steps=9)
