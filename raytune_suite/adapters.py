@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
-from ray.tune import Callback, PlacementGroupFactory
+from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
@@ -24,8 +24,9 @@ from ray.tune.stopper import Stopper
 from raytune_suite.controller import Waiting
 from raytune_suite.driver import Driver
 from raytune_suite.failures import Failure, classify
-from raytune_suite.live import NewTrial, Report
+from raytune_suite.live import Given, NewTrial, Report
 from raytune_suite.nodes import amounts
+from raytune_suite.resources import Request
 from raytune_suite.schedulers import Scheduler
 from raytune_suite.silence import Silence, waits
 from raytune_suite.worker import REPORT
@@ -34,14 +35,29 @@ _GRACE_S = 1.5  # `ray job stop` kills the driver 3 s after asking it to stop
 _WAIT_S = 0.05  # of the loop for the searcher, when no trial runs
 
 
+class Asks(NamedTuple):
+    """What a trial asks for, and Ray's form of it."""
+
+    needs: Request
+    placement: Any
+
+
+Resources = Callable[[dict[str, Any], Given], Asks]
+"""What a configuration asks for, with what its trial was given beyond that."""
+
+
 class SuiteTrial(Trial):  # type: ignore[misc]
     """Tune's trial, without what the suite does itself: state files, running statistics, registry look-ups.
 
     ``stub=True`` keeps Tune from asking the cluster's key-value store for the trainable, several round trips a trial.
     """
 
-    def __init__(self, new: NewTrial, cls: type, driver: Driver, folder: Path, **kwargs: Any) -> None:
-        super().__init__("raytune", config=new.config, trial_id=new.trial_id, stub=True, **kwargs)
+    def __init__(
+        self, new: NewTrial, cls: type, driver: Driver, folder: Path, resources: Resources, **kwargs: Any
+    ) -> None:
+        self._resources, self._asks = resources, resources(new.config, new.given)
+        placement = {"placement_group_factory": self._asks.placement, "_setup_default_resource": False}
+        super().__init__("raytune", config=new.config, trial_id=new.trial_id, stub=True, **placement, **kwargs)
         self.number = new.number
         self.failure: Failure | None = None
         #: Why the driver has ended its worker.
@@ -73,11 +89,16 @@ class SuiteTrial(Trial):  # type: ignore[misc]
 
     def handle_error(self, exc: BaseException | None = None) -> None:
         """Remember why the trial failed; Tune would pickle the exception into a file."""
-        self.failure, self.verdict = self.verdict or classify(exc, self._trial_dir), None
+        killed = self._driver.kills is not None and self._driver.kills.rose()
+        self.failure, self.verdict = self.verdict or classify(exc, self._trial_dir, killed), None
 
     def should_recover(self) -> bool:
-        """Ask the study's own retry budgets, which tell failures apart."""
-        return self.failure is not None and self._driver.retry(self.number, self.failure)
+        """Ask the study's own retry budgets, which tell failures apart; the next attempt may be given more."""
+        if self.failure is None or not self._driver.retry(self.number, self.failure, self._asks.needs):
+            return False
+        self._asks = self._resources(self.config, self._driver.live[self.number].given)
+        self.placement_group_factory = self._asks.placement
+        return True
 
     def update_last_result(self, result: dict[str, Any]) -> None:
         """Keep the last result only; running statistics of every metric were a quarter of the driver's time."""
@@ -105,7 +126,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
         cls: type,
         folder: Path,
         slots: Callable[[], int],
-        resources: Callable[[dict[str, Any]], PlacementGroupFactory],
+        resources: Resources,
     ) -> None:
         self.driver, self.slots, self.resources = driver, slots, resources
         self._cls, self._folder = cls, folder
@@ -175,15 +196,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
         self._waiting.attach(controller)
 
     def _trial(self, new: NewTrial) -> SuiteTrial:
-        trial = SuiteTrial(
-            new,
-            self._cls,
-            self.driver,
-            self._folder,
-            placement_group_factory=self.resources(new.config),
-            _setup_default_resource=False,
-            **self._kwargs,
-        )
+        trial = SuiteTrial(new, self._cls, self.driver, self._folder, self.resources, **self._kwargs)
         trial.create_placement_group_factory()
         if self.driver.scheduler.holds(new.trial_id):
             trial.set_status(Trial.PAUSED)  # an earlier session left it at its rung

@@ -201,7 +201,8 @@ class Board:
         session = self._open.get(event["number"])
         if session is not None:
             session.state, session.when = State.PENDING, event["time"]
-            text = f"attempt {event['attempt']} follows: {event.get('state', 'failed')}"
+            how = f", {event['text']}" if event.get("text") else ""
+            text = f"attempt {event['attempt']} follows{how}: {event.get('state', 'failed')}"
             self.files.write(session.run, markdown("trial/retries", text), session.iteration, event["time"])
 
     def _on_end(self, event: Event) -> None:

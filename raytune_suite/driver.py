@@ -12,11 +12,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raytune_suite import ladder
 from raytune_suite.errors import RaytuneError, SpaceExhaustedError, StudyError, TrainableError
 from raytune_suite.failures import Failure
 from raytune_suite.firstfailures import FirstFailures
+from raytune_suite.hostmemory import Kills
 from raytune_suite.live import CONTINUE, PAUSE, RETURNED, STOP, Decide, Live, Log, NewTrial, Report, trial_id
 from raytune_suite.metrics import check_report, std_error, value_of
+from raytune_suite.resources import Request
 from raytune_suite.schedulers.core import Explanation, Scheduler
 from raytune_suite.search.ahead import Forecast
 from raytune_suite.search.core import Observation, Searcher
@@ -52,6 +55,9 @@ class Driver:
         self.searcher, self.scheduler, self.stoppers = searcher, scheduler, stoppers
         self.suggestions, self.forecast = Suggestions(searcher, launch), Forecast()
         self.num_trials = num_trials
+        #: Bytes of main memory of the machine that has most; what tells of kills, if all is on this machine.
+        self.most_memory = 0.0
+        self.kills: Kills | None = None
         #: Of a whole trial: the study's, but less while a session is lived through that had less.
         self.max_iterations = study.max_iterations
         seeds = repeat_seeds(study.seed, study.repeats)
@@ -140,7 +146,7 @@ class Driver:
     def _again(self, number: int) -> NewTrial:
         """A trial of an earlier session; its worker goes on from its last checkpoint."""
         trial = self.live[number] = self.waiting.pop(number)
-        return NewTrial(number, trial_id(number), trial.config)
+        return NewTrial(number, trial_id(number), trial.config, trial.given)
 
     def adopt(self, number: int, trial: Live) -> None:
         """Take over a trial that was made in an earlier session: the searcher is told, not asked."""
@@ -251,8 +257,8 @@ class Driver:
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
-    def retry(self, number: int, failure: Failure) -> bool:
-        """Whether a failed trial is to be started again, from its last checkpoint."""
+    def retry(self, number: int, failure: Failure, had: Request | None = None) -> bool:
+        """Whether a failed trial, which ``had`` so much, is to be started again, from its last checkpoint."""
         trial = self.live.get(number)
         if trial is None or self.stopping:
             return False
@@ -265,15 +271,17 @@ class Driver:
         spent = trial.spent.get(failure.state, 0)
         if spent >= allowed.get(failure.state, 0):
             return False
+        step = None
+        if failure.state is State.OOM and had is not None:
+            step = ladder.climb(had, trial.given, failure, self.most_memory)
+            if step is None:
+                return False
+            trial.given = step.given
         trial.spent[failure.state] = spent + 1
         trial.attempt += 1
-        self._write(
-            "retry",
-            number=number,
-            attempt=trial.attempt,
-            state=failure.state.value,
-            error=failure.as_dict(),
-        )
+        more = {"step": step.name, "given": step.given.as_dict(), "text": step.text} if step is not None else {}
+        attempt, state = trial.attempt, failure.state.value
+        self._write("retry", number=number, attempt=attempt, state=state, error=failure.as_dict(), **more)
         return True
 
     def ended(self, number: int, failure: Failure | None = None) -> None:

@@ -8,25 +8,31 @@ from pathlib import Path
 from raytune_suite.states import State
 from raytune_suite.watchdog import hang
 
+HOST_MEMORY = "HostMemoryError"
+"""The kind of a failure of a worker that was ended because main memory ran out."""
 _TRACE_LINES = 40
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What ended a trial against its will."""
+    """What ended a trial against its will. ``divisible``: samples in the pieces it computes, if they can be smaller."""
 
     state: State
     kind: str
     message: str
     trace: str = ""
+    divisible: int = 0
 
     def as_dict(self) -> dict[str, str]:
         """The ``error`` field of a journal event."""
         return {"type": self.kind, "message": self.message, "traceback": self.trace}
 
 
-def classify(error: BaseException | None, trial_dir: Path) -> Failure:
-    """The failure behind an exception that Ray raised for a trial whose files lie in ``trial_dir``."""
+def classify(error: BaseException | None, trial_dir: Path, killed: bool = False) -> Failure:
+    """The failure behind an exception that Ray raised for a trial whose files lie in ``trial_dir``.
+
+    ``killed``: the kernel has just killed a process for memory on the machine where the worker was.
+    """
     import ray.exceptions as ray_errors
 
     from raytune_suite.worker import TrialError
@@ -34,22 +40,24 @@ def classify(error: BaseException | None, trial_dir: Path) -> Failure:
     cause = getattr(error, "cause", None)
     cause = cause if isinstance(cause, TrialError) else error
     if isinstance(cause, TrialError):
-        return Failure(State(cause.state), cause.kind, cause.message, _shorten(cause.trace))
+        return Failure(State(cause.state), cause.kind, cause.message, _shorten(cause.trace), cause.divisible)
     if isinstance(error, ray_errors.RayActorError):
-        return _lost_worker(error, trial_dir)
+        return _lost_worker(error, trial_dir, killed)
     if isinstance(error, ray_errors.OutOfMemoryError):
-        return Failure(State.OOM, "OutOfMemoryError", "Ray ended the worker to protect the node's memory")
+        return Failure(State.OOM, HOST_MEMORY, "Ray ended the worker to protect the node's memory")
     return Failure(State.FAILED, type(error).__name__, _first_line(str(error)), _shorten(str(error)))
 
 
-def _lost_worker(error: BaseException, trial_dir: Path) -> Failure:
+def _lost_worker(error: BaseException, trial_dir: Path, killed: bool) -> Failure:
     if (hung := hang(trial_dir)) is not None:
         return Failure(State.TIMED_OUT, "Timeout", hung.message, _shorten(hung.trace, head=20))
     text = str(error)
     if getattr(error, "preempted", False) or "node has died" in text.lower():
         return Failure(State.PREEMPTED, type(error).__name__, "the trial's node was lost")
     if "running low on memory" in text:  # the words of Ray's memory monitor
-        return Failure(State.OOM, type(error).__name__, "the worker was killed for using too much memory")
+        return Failure(State.OOM, HOST_MEMORY, "Ray killed the worker because its node ran low on memory")
+    if killed:
+        return Failure(State.OOM, HOST_MEMORY, "the kernel killed the worker because memory ran out")
     return Failure(State.FAILED, type(error).__name__, "the worker process died", _shorten(text))
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from raytune_suite.checkpoints import Saved, TrialCheckpoints
+from raytune_suite.ladder import beyond
+from raytune_suite.live import Given
 from raytune_suite.record import Record, TrialRecord
 from raytune_suite.resources import Request
 
@@ -28,8 +30,10 @@ def test(
     for trial in _candidates(record):
         saved = best_checkpoint(settings, trial)
         if saved is not None:
-            arguments = (dict(settings), trial.trial_id, trial.config, str(saved.path), needs.cpu, needs.gpu)
-            tasks.append((trial, run(needs, _evaluate, *arguments)))
+            given = Given(**trial.given)
+            asked = beyond(needs, given)
+            context = (trial.trial_id, asked.cpu, asked.gpu, given.split)
+            tasks.append((trial, run(asked, _evaluate, dict(settings), trial.config, str(saved.path), context)))
     for trial, task in tasks:
         try:
             metrics = ray.get(task)
@@ -56,7 +60,7 @@ def _candidates(record: Record) -> list[TrialRecord]:
 
 
 def _evaluate(
-    settings: dict[str, Any], trial_id: str, config: dict[str, Any], checkpoint: str, cpus: float, gpu: float
+    settings: dict[str, Any], config: dict[str, Any], checkpoint: str, given: tuple[str, float, float, int]
 ) -> dict[str, Any] | None:
     from raytune_suite.hosts import kind_of
     from raytune_suite.repeats import open_trial
@@ -67,7 +71,7 @@ def _evaluate(
     project = Path(settings["project"])
     if kind_of(resolve(settings["trainable"], project)) != "suite":
         return None
-    context = trial_context(settings, trial_id, cpus, gpu)
+    context = trial_context(settings, *given)
     seeds = repeat_seeds(settings["seed"], settings["repeats"])
     host = open_trial(settings["trainable"], project, config, context, seeds)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raytune_suite.states import State
@@ -128,6 +128,16 @@ def sparkline(values: Sequence[float | None], width: int = 20) -> str:
 def count(amount: int, noun: str) -> str:
     """``1 trial``, ``2 trials``."""
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
+
+
+def given(amounts: Mapping[str, Any]) -> str:
+    """What a trial was given after it ran out of memory, in a few words; empty if nothing."""
+    words: dict[str, Callable[[float], str]] = {
+        "gpu": lambda n: f"{n:g} GPU",
+        "memory": lambda n: f"{n / 2**30:.3g} GiB",
+        "split": lambda n: f"batches in {n:g} pieces",
+    }
+    return ", ".join(words[name](amount) for name, amount in amounts.items() if name in words)
 
 
 def states(counts: Mapping[State, int]) -> str:

@@ -34,6 +34,11 @@ class Host(Protocol):
 
     finished: bool
 
+    @property
+    def divisible(self) -> int:
+        """Samples in the largest piece of a batch, if the code can compute smaller ones; else 0."""
+        ...
+
     def step(self) -> dict[str, Any]:
         """Train one iteration; the flat metrics of it, empty when the code ended without a new result."""
         ...
@@ -73,6 +78,11 @@ class TorchHost:
     def __init__(self, cls: type, config: dict[str, Any], context: Context) -> None:
         self.inner = cls(config, context)
 
+    @property
+    def divisible(self) -> int:
+        """See :class:`Host`."""
+        return int(getattr(self.inner, "divisible", 0))
+
     def step(self) -> dict[str, Any]:
         """See :class:`Host`."""
         return flatten(self.inner.step())
@@ -106,6 +116,7 @@ class TuneHost:
         from ray.tune.result import TRIAL_INFO
 
         self.finished = False
+        self.divisible = 0
         self.inner = cls(config={**config, TRIAL_INFO: trial_info}, storage=storage)
 
     def step(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from raytune_suite.states import State
@@ -20,12 +20,31 @@ Decide = Callable[[float], str]
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a trial has been given beyond what its study asks for, since it ran out of memory.
+
+    ``gpu`` and ``memory`` (bytes) replace the study's amounts, ``split`` is into how many pieces its batches are cut,
+    ``again`` how often it was started again as it was.
+    """
+
+    gpu: float | None = None
+    memory: int | None = None
+    split: int = 1
+    again: int = 0
+
+    def as_dict(self) -> dict[str, float]:
+        """The ``given`` field of a journal event: what differs from the study."""
+        return {name: value for name, value in asdict(self).items() if value != getattr(Given, name)}
+
+
+@dataclass(frozen=True)
 class NewTrial:
     """What the engine needs to start a trial."""
 
     number: int
     trial_id: str
     config: dict[str, Any]
+    given: Given = Given()
 
 
 class Log(Protocol):
@@ -50,6 +69,7 @@ class Live:
     ending: Stopped | None = None
     spent: dict[State, int] = field(default_factory=dict)
     seconds: float = 0.0
+    given: Given = Given()
 
 
 def trial_id(number: int) -> str:

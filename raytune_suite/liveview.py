@@ -84,7 +84,9 @@ def retry(event: Event) -> Text:
     why = str(event.get("state") or "failed").replace("_", " ")
     error = event.get("error") or {}
     cause = f" ({error.get('type')}: {first_line(error.get('message'))})" if error else ""
-    return Text(f"trial {event['number']} starts again, attempt {event['attempt'] + 1}: {why}{cause}", "dark_orange")
+    how = f", {event['text']}" if event.get("text") else ""
+    text = f"trial {event['number']} starts again{how}, attempt {event['attempt'] + 1}: {why}{cause}"
+    return Text(text, "dark_orange")
 
 
 def _progress(tally: Tally) -> str:

@@ -123,8 +123,8 @@ def _joins(address: str | None) -> bool:
     return address is not None or bool(os.environ.get("RAY_ADDRESS"))
 
 
-def placement(needs: Request) -> Any:
-    """Ray's form of a request."""
+def placement(needs: Request, split: int = 1) -> Any:
+    """Ray's form of a request; ``split`` travels with it to the worker: into how many pieces batches are cut."""
     from ray.tune import PlacementGroupFactory
 
     class Placement(PlacementGroupFactory):  # type: ignore[misc]
@@ -132,4 +132,6 @@ def placement(needs: Request) -> Any:
             """Short: Tune writes it into every line it does not log, twice a trial."""
             return f"<{self.required_resources}>"
 
-    return Placement([needs.bundle()])
+    made = Placement([needs.bundle()])
+    made.split = split
+    return made

@@ -68,6 +68,7 @@ class TrialRecord:
     checkpoints: list[tuple[int, str]] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
+    given: dict[str, Any] = field(default_factory=dict)
     by: str | None = None
     reason: str | None = None
     value: float | None = None
@@ -366,6 +367,7 @@ class Record:
         trial = self.trials[event["number"]]
         why = State(event["state"])
         trial.retries.append(why.value)
+        trial.given = event.get("given", {} if event.get("by") == "user" else trial.given)
         trial.state, trial.attempt = State.PENDING, event["attempt"]
         trial.ended_at = None
         self._finish_run(trial, event["time"], why)

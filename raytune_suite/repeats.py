@@ -83,6 +83,11 @@ class RepeatedHost:
         """Whether every repeat has something to save."""
         return all(host.saveable for host in self._hosts)
 
+    @property
+    def divisible(self) -> int:
+        """What every repeat can still divide."""
+        return min((host.divisible for host in self._hosts), default=0)
+
     def save(self, folder: Path) -> None:
         """Write a folder for each repeat into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)

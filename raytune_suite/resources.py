@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from raytune_suite.errors import PlanError, Problem, StudyError
 from raytune_suite.nodes import Node, local_node, ray_growth, ray_nodes
-from raytune_suite.shares import CONTEXT, STEP, Kind, equal_share, fitting_share, kinds, landing, share
+from raytune_suite.shares import CONTEXT, STEP, Kind, equal_share, fitting_share, gib, kinds, landing, share
 
 if TYPE_CHECKING:
     from raytune_suite.study import Resources, Study
 
 __all__ = ["STEP", "Cluster", "Node", "Request", "fits", "left_over", "possible", "request", "share", "slots"]
+MEMORY = "memory"
+"""Ray's name for main memory, in bytes."""
 _RESERVED = ("CPU", "GPU", "object_store_memory")
 
 
@@ -92,7 +94,7 @@ class Request:
     def describe(self) -> str:
         """What is asked for, in a few words."""
         parts = [f"{self.cpu:g} CPU", *([f"{self.gpu:g} GPU"] if self.gpu else [])]
-        parts += [f"{amount:g} {kind}" for kind, amount in self.custom.items()]
+        parts += [gib(n) if kind == MEMORY else f"{n:g} {kind}" for kind, n in self.custom.items()]
         return ", ".join(parts) + (f" on {self.accelerator_type}" if self.accelerator_type else "")
 
 
@@ -120,7 +122,7 @@ def request(
     if isinstance(wanted, str):
         wanted = _computed(study, wanted, config)
     gpu, kind = _gpu(wanted, cluster, forecast)
-    return _checked(Request(float(wanted.cpu), gpu, dict(wanted.custom), wanted.accelerator_type or kind))
+    return _checked(Request(float(wanted.cpu), gpu, _custom(wanted), wanted.accelerator_type or kind))
 
 
 def asks_memory(study: Study) -> bool:
@@ -218,6 +220,14 @@ def _gpu(wanted: Resources, cluster: Cluster, forecast: int | None) -> tuple[flo
         return (1.0 if cluster.gpus else 0.0), None
     kind, alone = landing(forecast + CONTEXT, among)
     return fitting_share(forecast + CONTEXT, kind.memory or 0), kind.accelerator_type if alone else None
+
+
+def _custom(wanted: Resources) -> dict[str, float]:
+    if wanted.memory is None:
+        return dict(wanted.custom)
+    if MEMORY in wanted.custom:
+        raise PlanError("resources.memory and resources.custom.memory say the same thing twice: keep memory")
+    return {**wanted.custom, MEMORY: float(wanted.memory)}
 
 
 def _checked(wanted: Request) -> Request:

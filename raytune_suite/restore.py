@@ -16,7 +16,7 @@ from typing import Any
 from raytune_suite import schedulers
 from raytune_suite.driver import Driver
 from raytune_suite.errors import ExperimentError
-from raytune_suite.live import CONTINUE, RETURNED, STOP, Live, Log
+from raytune_suite.live import CONTINUE, RETURNED, STOP, Given, Live, Log
 from raytune_suite.recall import Brackets, Population, StandIn, StandInController, memory_of
 from raytune_suite.states import State
 from raytune_suite.stoppers import OWN_RULES, Stopped
@@ -295,10 +295,12 @@ class Past:
         if trial is None:  # asked for by the user, after its end
             _, trial = self._ended.pop(number)
             trial.spent, trial.ending = {}, None
+            trial.given = Given() if event.get("by") == "user" else trial.given
             self.driver.adopt(number, trial)
         else:
             trial.spent[state] = trial.spent.get(state, 0) + 1
         trial.attempt, trial.ending = event["attempt"], None
+        trial.given = Given(**event["given"]) if "given" in event else trial.given
         standin = self._controller.trials[number]
         standin.status = "PENDING"
         if self._feeds:

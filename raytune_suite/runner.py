@@ -42,7 +42,7 @@ from raytune_suite.mirror import Mirror
 from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
-from raytune_suite.resources import Cluster, asks_memory, request, slots
+from raytune_suite.resources import Cluster, asks_memory, slots
 from raytune_suite.retention import Retention
 from raytune_suite.schedulers.core import Scheduler
 from raytune_suite.search.core import Searcher
@@ -243,7 +243,7 @@ class Run:
         """Let Ray Tune run the trials; returns when all have ended or the study was stopped."""
         from ray import tune
 
-        from raytune_suite import adapters
+        from raytune_suite import adapters, asking
         from raytune_suite.worker import worker_class
 
         scheduler = driver.scheduler
@@ -257,7 +257,8 @@ class Run:
         self.journal.subscribe(silence)
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
         worker = worker_class(self._settings(scheduler))
-        resources = _Resources(self.study)
+        resources = asking.Asking(self.study, Cluster.of_ray(gpu_memory=asks_memory(self.study)))
+        driver.most_memory, driver.kills = resources.most_memory, resources.kills
         with below.in_place(worker, scheduler, driver.searcher.learns):
             trials = adapters.SearchAdapter(driver, worker, self.folder, lambda: slots() + below.more(), resources)
             try:
@@ -352,20 +353,6 @@ class _Slots:
             now = slots(self._made.request, Cluster.of_ray(), self._made.study.max_concurrent)
             self._slots = max(now, self._population)
         return self._slots
-
-
-class _Resources:
-    """What a trial asks Ray for; one object per distinct request, so that Tune can compare them quickly."""
-
-    def __init__(self, study: Study) -> None:
-        self._study, self._cluster = study, Cluster.of_ray(gpu_memory=asks_memory(study))
-        self._made: dict[str, Any] = {}
-
-    def __call__(self, config: dict[str, Any]) -> Any:
-        needs = request(self._study, self._cluster, config)
-        if repr(needs) not in self._made:
-            self._made[repr(needs)] = ray_runtime.placement(needs)
-        return self._made[repr(needs)]
 
 
 class _Comparison:

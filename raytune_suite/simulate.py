@@ -185,8 +185,8 @@ def _run(driver: Driver, scheduler: Scheduler, workers: VirtualWorkers, folder: 
 
     hosted = worker_class(workers.settings)
     hosted.pooled = staticmethod(lean.maker({}))  # type: ignore[attr-defined]
-    needs = ray_runtime.placement(Request(cpu=1))
-    trials = adapters.SearchAdapter(driver, hosted, Path(folder), lambda: workers.slots, lambda _: needs)
+    asks = adapters.Asks(Request(cpu=1), ray_runtime.placement(Request(cpu=1)))
+    trials = adapters.SearchAdapter(driver, hosted, Path(folder), lambda: workers.slots, lambda *_: asks)
     inbox: dict[str, Any] = {}
     with seam.without_ray(folder), seam.installed(lambda: Pool(workers, Limits())):
         controller = seam.controller(

@@ -320,6 +320,7 @@ def _best_text(experiment: Experiment) -> str:
 
 def _ending(trial: TrialRecord) -> str:
     retries = f", after {formats.count(len(trial.retries), 'retry')}".replace("retrys", "retries")
+    retries += f", with {formats.given(trial.given)}" if formats.given(trial.given) else ""
     text = (trial.reason or "").strip().partition("\n")[0]
     if trial.state is State.COMPLETED and not text:
         text = "all iterations done"

@@ -42,9 +42,9 @@ Report = tuple[int, dict[str, Any], float, dict[str, Any]]
 class TrialError(Exception):
     """What a trial's code did wrong, in words that survive the way to the driver whatever the user raised."""
 
-    def __init__(self, state: str, kind: str, message: str, trace: str) -> None:
-        super().__init__(state, kind, message, trace)
-        self.state, self.kind, self.message, self.trace = state, kind, message, trace
+    def __init__(self, state: str, kind: str, message: str, trace: str, divisible: int = 0) -> None:
+        super().__init__(state, kind, message, trace, divisible)
+        self.state, self.kind, self.message, self.trace, self.divisible = state, kind, message, trace, divisible
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -117,7 +117,7 @@ class Worker:
                 self._unheard.append((self._iteration, metrics, self._elapsed))
                 self._checkpoint_if_due(host, metrics)
         except (Exception, SystemExit) as error:
-            raise _failure(error) from None
+            raise _failure(error, self._host) from None
         return self._result(metrics, host.finished, time.monotonic() - started)
 
     def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1000) -> list[dict[str, Any]]:
@@ -247,7 +247,8 @@ class Worker:
         }
 
     def _context(self) -> Context:
-        return trial_context(self.settings, self.trial_id, self._needs("CPU"), self._needs("GPU"))
+        split = int(getattr(self.trial_resources, "split", 1))
+        return trial_context(self.settings, self.trial_id, self._needs("CPU"), self._needs("GPU"), split)
 
     def _needs(self, kind: str) -> float:
         needs = self.trial_resources.required_resources if self.trial_resources else {"CPU": 1}
@@ -341,7 +342,7 @@ def worker_class(settings: Mapping[str, Any]) -> type[Worker]:
     return Hosted
 
 
-def trial_context(settings: Mapping[str, Any], trial_id: str, cpus: float, gpu: float) -> Context:
+def trial_context(settings: Mapping[str, Any], trial_id: str, cpus: float, gpu: float, split: int = 1) -> Context:
     """What a trainable is told about the trial it trains."""
     number = int(trial_id)
     return Context(
@@ -356,6 +357,7 @@ def trial_context(settings: Mapping[str, Any], trial_id: str, cpus: float, gpu: 
         max_iterations=settings["max_iterations"],
         metric=settings["metric"],
         mode=settings["mode"],
+        split=split,
     )
 
 
@@ -366,12 +368,13 @@ def trial_dir(settings: Mapping[str, Any], trial_id: str) -> Path:
     return folder
 
 
-def _failure(error: BaseException) -> TrialError:
+def _failure(error: BaseException, host: Host | None) -> TrialError:
     if isinstance(error, TrialError):
         return error
-    state = "oom" if is_out_of_memory(error) else "failed"
     trace = "" if is_all_said(error) else _user_trace(error)
-    return TrialError(state, type(error).__name__, str(error), trace)
+    if is_out_of_memory(error):
+        return TrialError("oom", type(error).__name__, str(error), trace, host.divisible if host is not None else 0)
+    return TrialError("failed", type(error).__name__, str(error), trace)
 
 
 def _user_trace(error: BaseException) -> str:

@@ -86,9 +86,11 @@ LAYERS = (
     "authentication",
     "ray_runtime",
     "failures",
+    "hostmemory",  # kills by the kernel
     "silence",
     "live",
     "firstfailures",
+    "ladder",  # what a trial is given that ran out of memory
     "driver",
     "retention",
     "tape",
@@ -98,6 +100,7 @@ LAYERS = (
     "controller",
     "engine",  # what runs below Tune's controller
     "adapters",
+    "asking",  # what each trial asks Ray for
     "simulate",  # a study in virtual time
     "final",
     "opening",

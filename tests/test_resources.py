@@ -23,7 +23,7 @@ from raytune_suite.shares import TooLargeError
 
 
 def a_study(**wanted: Any) -> Any:
-    section = {"cpu": 1, "gpu": "auto", "trials_per_gpu": None, "gpu_memory": None, "custom": {}}
+    section = {"cpu": 1, "gpu": "auto", "trials_per_gpu": None, "gpu_memory": None, "memory": None, "custom": {}}
     section |= {"accelerator_type": None, **wanted}
     return SimpleNamespace(resources=SimpleNamespace(**section))
 
@@ -334,3 +334,20 @@ def test_a_ray_session_is_seen_as_it_is(ray_local: None, monkeypatch: pytest.Mon
 
     assert [(node.cpu, node.gpu) for node in cluster.nodes] == [(2, 2)]
     assert not cluster.autoscaling
+
+
+def test_a_budget_of_main_memory_limits_how_many_trials_run_at_once() -> None:
+    wanted = request(a_study(memory=6 * 2**30), Cluster((Node(8, memory=20 * 2**30),)))
+    assert wanted.bundle() == {"CPU": 1, "memory": 6 * 2**30}
+    assert slots(wanted, Cluster((Node(8, memory=20 * 2**30),))) == 3
+    assert wanted.describe() == "1 CPU, 6 GiB"
+
+
+def test_a_budget_that_no_machine_has_is_refused() -> None:
+    with pytest.raises(PlanError, match="too little everywhere: memory"):
+        slots(request(a_study(memory=64 * 2**30), CPU_ONLY), CPU_ONLY)
+
+
+def test_main_memory_is_asked_for_in_one_way() -> None:
+    with pytest.raises(PlanError, match="keep memory"):
+        request(a_study(memory=2**30, custom={"memory": 1}), CPU_ONLY)

@@ -106,7 +106,7 @@ def test_what_is_left_out_has_its_default() -> None:
     study = small()
     assert (study.mode, study.scheduler.name, study.seed, study.repeats) == ("min", "fifo", 0, 1)
     assert (study.resources, study.max_concurrent) == (Resources(), None)
-    assert (study.retries.failed, study.retries.oom, study.checkpoint.every) == (0, 2, 1)
+    assert (study.retries.failed, study.retries.oom, study.checkpoint.every) == (0, 6, 1)
     assert (study.environment.policy, study.storage, study.callbacks) == ("warn", "./experiments", [])
     assert (Resources().cpu, Resources().gpu) == (1, "auto")
 

@@ -37,6 +37,7 @@ class Resources:
     """A request for resources, as far as a worker is concerned."""
 
     required_resources: Mapping[str, float]
+    split: int = 1
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def maker(settings: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], tuple[Ma
     def pooled(kwargs: Mapping[str, Any]) -> tuple[Maker, dict[str, Any]]:
         config = dict(kwargs["config"])
         info = config[TRIAL_INFO]
-        needs = Resources(dict(info.trial_resources.required_resources))
+        given = info.trial_resources
+        needs = Resources(dict(given.required_resources), getattr(given, "split", 1))
         config = {key: value for key, value in config.items() if not key.startswith("__")}
         config[TRIAL_INFO] = TrialInfo(info.trial_id, info.trial_name, info.experiment_name, needs)
         return made, {"config": config}

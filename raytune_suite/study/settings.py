@@ -246,6 +246,8 @@ class Resources(Settings):
     """GPU memory that a trial's training allocates, instead of a fraction; its CUDA context comes on top."""
     max_waste: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.25
     """The part of a GPU that equal shares may leave idle; a study that leaves more is refused."""
+    memory: Size | None = None
+    """Main memory, as in 4GiB: no more trials at a time than a machine has room for."""
     custom: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Ray's custom resources."""
     accelerator_type: str | None = None
@@ -286,8 +288,8 @@ class Retries(Settings):
 
     failed: NonNegativeInt = 0
     """After an error in the training code."""
-    oom: NonNegativeInt = 2
-    """After running out of memory."""
+    oom: NonNegativeInt = 6
+    """After running out of memory, each time with more of it, or in smaller pieces."""
     preempted: Annotated[NonNegativeInt | Literal["unlimited"], BeforeValidator(lambda v: _unlimited(v))] = "unlimited"
     """After its node went away."""
 

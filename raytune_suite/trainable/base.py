@@ -130,7 +130,8 @@ class TorchTrainable(Loop):
         context.trial_dir.mkdir(parents=True, exist_ok=True)
         self._switches = seeding.Switches()
         self._tensorboard = None
-        self._loaders = self._samples = self._batch = 0
+        self._loaders = self._samples = self._batch = self._largest = 0
+        self._accumulating = False
         self.iteration = self.epoch = 0
         self.diverged = False
         self.data, self.schedule = None, None  # type: ignore[assignment]  # build() may leave them out
@@ -151,6 +152,7 @@ class TorchTrainable(Loop):
         import torch
 
         self._set_training(True)
+        self._accumulating = False  # an epoch may have been cut short
         self._samples, started = 0, time.perf_counter()
         for _ in range(self.epochs_per_step):
             self.epoch += 1

@@ -14,7 +14,8 @@ class Context:
 
     ``trial_dir`` is for the trial's own files and is kept; ``data_dir`` is this node's cache of prepared data,
     shared by all trials; ``tensorboard_dir`` is where the trial's events go. ``cpus`` and ``gpu`` are what the
-    trial was given (``gpu`` below 1 is a share of one), ``metric`` and ``mode`` what the study optimises.
+    trial was given (``gpu`` below 1 is a share of one), ``metric`` and ``mode`` what the study optimises. ``split``:
+    into how many pieces each batch is to be cut, so that the trial fits into memory.
     """
 
     trial_id: str
@@ -28,6 +29,7 @@ class Context:
     max_iterations: int = 1
     metric: str = ""
     mode: str = "min"
+    split: int = 1
 
     @classmethod
     def standalone(
@@ -40,6 +42,7 @@ class Context:
         max_iterations: int = 1,
         metric: str = "",
         mode: str = "min",
+        split: int = 1,
     ) -> Context:
         """A context outside any study, to try a trainable in a notebook or a test.
 
@@ -61,4 +64,5 @@ class Context:
             max_iterations=max_iterations,
             metric=metric,
             mode=mode,
+            split=split,
         )

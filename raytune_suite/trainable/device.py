@@ -24,6 +24,8 @@ _OUT_OF_MEMORY = (
     "can't allocate memory",
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
+    "is killed by signal: killed",  # a loader's worker, of which Linux says no more
+    "out of shared memory",
 )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from raytune_suite.errors import TrainableError
-from raytune_suite.trainable import device, seeding
+from raytune_suite.trainable import device, seeding, splitting
 from raytune_suite.trainable.averaging import Mean
 from raytune_suite.trainable.context import Context
 from raytune_suite.trainable.data import Data, make_loader
@@ -38,6 +38,9 @@ class DivergedError(Exception):
 class Loop(Settings):
     """What a user writes, and calls while training."""
 
+    splits_batches: ClassVar[bool | None] = None
+    """Whether batches may be cut when memory runs out; None: if it changes nothing else (:attr:`divisible`)."""
+
     config: dict[str, Any]
     context: Context
     device: torch.device
@@ -54,6 +57,8 @@ class Loop(Settings):
     _loaders: int
     _samples: int
     _batch: int
+    _largest: int
+    _accumulating: bool
 
     # -- what a user writes --------------------------------------------------------------------------------------
 
@@ -103,21 +108,24 @@ class Loop(Settings):
         """Train once through ``self.data.train``; the returned names are reported as ``train/...``."""
         mean = Mean()
         for batch in self.batches(self.data.train):
-            with self.autocast():
-                outputs, targets = self.forward(batch)
-                loss = self.loss(outputs, targets)
-            self.optimize(loss)
-            mean.add(device.samples_in(batch), {"loss": loss})
+            for piece, weight in self.pieces(batch):
+                with self.autocast():
+                    outputs, targets = self.forward(piece)
+                    loss = self.loss(outputs, targets)
+                self.backward(loss, weight)
+                mean.add(device.samples_in(piece), {"loss": loss})
+            self.update()
         return mean.compute()
 
     def evaluate(self, loader: Any) -> Mapping[str, Any]:
         """Measure on ``loader``, without gradients; names are reported as ``validation/...`` or ``test/...``."""
         mean = Mean()
         for batch in self.batches(loader):
-            with self.autocast():
-                outputs, targets = self.forward(batch)
-                values = {"loss": self.loss(outputs, targets), **self.metrics(outputs, targets)}
-            mean.add(device.samples_in(batch), values)
+            for piece, _ in self.pieces(batch):
+                with self.autocast():
+                    outputs, targets = self.forward(piece)
+                    values = {"loss": self.loss(outputs, targets), **self.metrics(outputs, targets)}
+                mean.add(device.samples_in(piece), values)
         return mean.compute()
 
     def test(self) -> Mapping[str, Any] | None:
@@ -186,18 +194,46 @@ class Loop(Settings):
         dtype = self._amp_type()
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
+    def pieces(self, batch: Any) -> Iterator[tuple[Any, float]]:
+        """The batch in pieces that fit into memory, each with its share of the batch's samples; mostly one piece.
+
+        How many: as ``micro_batch`` has it, or more after the trial has run out of memory.
+        """
+        samples = device.samples_in(batch)
+        self._largest = max(self._largest, samples)
+        sizes = splitting.sizes(samples, self.micro_batch, self.context.split)
+        if len(sizes) < 2:
+            yield batch, 1.0
+            return
+        for start, size in sizes:
+            yield splitting.cut(batch, samples, start, size), size / samples
+
     def optimize(self, loss: Tensor) -> None:
         """One step of the optimiser: gradients, clipping to ``max_grad_norm``, schedule if it is per batch.
 
         A loss that is not finite ends the epoch: the trial is reported as diverged.
         """
+        self.backward(loss)
+        self.update()
+
+    def backward(self, loss: Tensor, weight: float = 1.0) -> None:
+        """Add the gradients of a piece of a batch, ``weight`` being its share of it; :meth:`update` follows the last.
+
+        A loss that is not finite ends the epoch: the trial is reported as diverged.
+        """
+        if not self._accumulating:
+            self._batch += 1
+            self.optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cpu" or (not self._accumulating and self._batch % _CHECK_EVERY == 0):
+            self._check_finite(float(loss.detach()))
+        self._accumulating = True
+        self.scaler.scale(loss if weight == 1.0 else loss * weight).backward()  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """One step of the optimiser with the gradients that have gathered."""
         import torch
 
-        self._batch += 1
-        if self.device.type == "cpu" or self._batch % _CHECK_EVERY == 0:
-            self._check_finite(float(loss.detach()))
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._accumulating = False
         if self.max_grad_norm is not None:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
@@ -214,6 +250,20 @@ class Loop(Settings):
 
             self._tensorboard = SummaryWriter(str(self.context.tensorboard_dir / "media"), purge_step=self.iteration)
         return self._tensorboard
+
+    @property
+    def divisible(self) -> int:
+        """Samples in the largest piece computed so far, if cutting it would change nothing but the memory it takes.
+
+        That is so in the loop of this class, unless the model normalises over the batch; a loop of one's own that
+        uses :meth:`pieces` sets ``splits_batches``.
+        """
+        allowed = self.splits_batches
+        if allowed is None:
+            own = type(self).train_epoch is not Loop.train_epoch
+            allowed = not own and not splitting.normalises_batches(vars(self).values())
+        sizes = splitting.sizes(self._largest, self.micro_batch, self.context.split)
+        return max((size for _, size in sizes), default=0) if allowed else 0
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raytune_suite.trainable import Data, TorchTrainable
+from raytune_suite.trainable import Context, Data, TorchTrainable
 
 
 class Line(TorchTrainable):
@@ -49,3 +51,20 @@ class Line(TorchTrainable):
             crashed.touch()
             os._exit(7)
         return super().step()
+
+
+class Hungry(Line):
+    """Runs out of the memory of a GPU of 100 units, of which it has its share, as real training does: on the CPU.
+
+    A batch of n samples takes ``appetite * n`` units, from the second epoch on.
+    """
+
+    def _start(self, config: Mapping[str, Any], context: Context) -> None:
+        self.share = context.gpu
+        super()._start(config, replace(context, gpu=0))
+
+    def forward(self, batch: Any) -> tuple[Any, Any]:
+        needed, free = self.config["appetite"] * len(batch[0]), 100 * self.share
+        if self.model.training and self.iteration > 1 and needed > free:
+            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {needed} units; {free} are free")
+        return super().forward(batch)
