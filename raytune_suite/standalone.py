@@ -80,7 +80,7 @@ def host(job: Mapping[str, Any]) -> Host:
     """
     from raytune_suite.repeats import open_trial
 
-    arguments = job["trainable"], Path(job["project"]), job["config"], _context(job), job["repeat_seeds"]
+    arguments = job["trainable"], Path(job["project"]), job["config"], context(job), job["repeat_seeds"]
     return open_trial(*arguments, **_tune(job))
 
 
@@ -94,7 +94,8 @@ def user_trace(error: BaseException, own: tuple[str, ...]) -> str:
     return "".join(described.format())
 
 
-def _context(job: Mapping[str, Any]) -> Any:
+def context(job: Mapping[str, Any]) -> Any:
+    """The context of the trial that ``job`` describes (see :func:`host`)."""
     from raytune_suite.trainable import Context
 
     # prepared data goes where the workers look for it, so that neither makes it twice

@@ -62,6 +62,7 @@ LAYERS = (
     "worker",
     "standalone",  # in a child process, without a cluster
     "preflight",
+    "memory",  # of a GPU: forecast, calibrated
     "retraining",
     # what is shown of a study, while it runs and after: reads events, never live objects
     "hparams",

@@ -124,17 +124,7 @@ class TorchTrainable(Loop):
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _start(self, config: Mapping[str, Any], context: Context) -> None:
-        self.config = dict(config)
-        self.context = context
-        self.apply(self.config)
-        context.trial_dir.mkdir(parents=True, exist_ok=True)
-        self._switches = seeding.Switches()
-        self._tensorboard = None
-        self._loaders = self._samples = self._batch = self._largest = 0
-        self._accumulating = False
-        self.iteration = self.epoch = 0
-        self.diverged = False
-        self.data, self.schedule = None, None  # type: ignore[assignment]  # build() may leave them out
+        self._blank(config, context)
         self.device = device.claim(context.gpu, context.cpus)
         if self.deterministic:
             seeding.be_deterministic()
@@ -147,6 +137,19 @@ class TorchTrainable(Loop):
             self.close()  # a model that did not fit must not occupy the worker
             raise
         seeding.seed_all(seeding.derive(context.seed, "training"))
+
+    def _blank(self, config: Mapping[str, Any], context: Context) -> None:
+        self.config = dict(config)
+        self.context = context
+        self.apply(self.config)
+        context.trial_dir.mkdir(parents=True, exist_ok=True)
+        self._switches = seeding.Switches()
+        self._tensorboard = None
+        self._loaders = self._samples = self._batch = self._largest = 0
+        self._accumulating = False
+        self.iteration = self.epoch = 0
+        self.diverged = False
+        self.data, self.schedule = None, None  # type: ignore[assignment]  # build() may leave them out
 
     def _train(self) -> dict[str, Any]:
         import torch
