@@ -1,9 +1,10 @@
 """Kill the driver of a study with SIGKILL at random moments, resume it each time, and count what was lost.
 
-    python tests/drills/kill_driver.py [--kills 30] [--trials 60] [--seed 0] [SEARCH/SCHEDULER/SLOTS ...]
+    python tests/drills/kill_driver.py [--kills 30] [--trials 60] [--seed 0] [--engine pool] [SEARCH/SCHEDULER/SLOTS]
 
-Each case is a study of short trials, as ``random/asha/1``. One row a case: finished trials that were lost or ran
-again, and, for one slot, whether suggestions, curves and decisions equal those of a study that was left alone.
+Each case is a study of short trials, as ``random/asha/1``. Most kills fall while it trains, each fifth while it starts.
+One row a case: finished trials that were lost or ran again, and, for one slot, whether suggestions, curves and
+decisions equal those of a study that was left alone.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from raytune_suite.opening import study_of
 from raytune_suite.record import Record, fold
 from raytune_suite.replay import replay
 
-CASES = ("random/asha/1", "bayesian/asha/2", "random/median/2", "random/hyperband/2", "random/pbt/2")
+CASES = (
+    *("random/asha/1", "bayesian/asha/1", "bayesian/asha/2"),
+    *("random/median/2", "random/hyperband/2", "random/pbt/2"),
+)
 OPTIONS = {"asha": "{name: asha, reduction_factor: 3}", "pbt": "{name: pbt, perturbation_interval: 3}"}
 STUDY = """
 trainable: toys:Quadratic
 metric: validation/loss
 num_trials: {trials}
 max_iterations: 9
-space: {{x: {{uniform: [0, 1]}}, sleep: 0.02}}
+space: {{x: {{uniform: [0, 1]}}, sleep: 0.1}}
 search: {search}
 scheduler: {scheduler}
 max_concurrent: {slots}
@@ -40,7 +44,7 @@ storage: .
 """
 
 
-def drill(case: str, kills: int, trials: int, seed: int) -> list[str]:
+def drill(case: str, kills: int, trials: int, seed: int, engine: str) -> list[str]:
     """Run one case; returns its row of the table."""
     search, scheduler, slots = case.split("/")
     rng, lost, repeated, done = random.Random(seed), 0, 0, 0
@@ -51,39 +55,43 @@ def drill(case: str, kills: int, trials: int, seed: int) -> list[str]:
         (folder / "study.yaml").write_text(STUDY.format(trials=trials, search=search, scheduler=named, slots=slots))
         while done < kills and not over(folder / "drill"):
             before = finished(folder / "drill")
-            session(folder, "drill", kill_after=rng.uniform(0.0, 1.5))
+            begun = bool(count_of(folder / "drill", "session"))
+            early = rng.uniform(0.0, 6.0) if begun and done % 5 == 4 else None
+            session(folder, "drill", engine, kill_after=rng.uniform(0.0, 0.8), or_after=early)
             lost, repeated = count(before, folder / "drill", lost, repeated)
             done += 1
         before = finished(folder / "drill")
         if not over(folder / "drill"):
-            session(folder, "drill")
+            session(folder, "drill", engine)
         lost, repeated = count(before, folder / "drill", lost, repeated)
         ended = len(finished(folder / "drill"))
         derived = replay(folder / "drill", study_of(folder / "drill", {}, folder)).lines()[0].partition(":")[0]
         same = "-"
         if slots == "1":
-            session(folder, "alone")
+            session(folder, "alone", engine)
             same = "yes" if outcome(folder / "alone") == outcome(folder / "drill") else "NO"
     return [case, str(done), f"{ended}/{trials}", str(lost), str(repeated), same, derived]
 
 
-def session(folder: Path, name: str, kill_after: float | None = None) -> None:
-    """One driver: the first runs the study, others resume it; killed so long after its first report, or not."""
+def session(
+    folder: Path, name: str, engine: str, kill_after: float | None = None, or_after: float | None = None
+) -> None:
+    """One driver: the first runs the study, others resume it; killed so long after its first report, or its start."""
     begun = (folder / name / "journal.jsonl").exists()
     words = ["resume", name] if begun else ["run", "study.yaml", "--name", name]
     log = (folder / "log").open("a")
     reports = count_of(folder / name, "report")
     driver = subprocess.Popen(
-        [sys.executable, "-m", "raytune_suite", *words, "-q"],
+        [sys.executable, "-m", "raytune_suite", *words, "--engine", engine, "-q"],
         cwd=folder,
         stdout=log,
         stderr=log,
         env={**os.environ, "RAYTUNE_NUM_CPUS": "2"},
     )
     if kill_after is not None:
-        while driver.poll() is None and count_of(folder / name, "report") == reports:
+        while or_after is None and driver.poll() is None and count_of(folder / name, "report") == reports:
             time.sleep(0.05)
-        time.sleep(kill_after)
+        time.sleep(kill_after if or_after is None else or_after)
         driver.kill()
     if driver.wait() not in (0, -9):
         sys.exit((folder / "log").read_text()[-3000:])
@@ -133,10 +141,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--engine", choices=("pool", "tune"), default="pool")
     given = parser.parse_args()
     print("| study | kills | ended | lost | repeated | as if left alone | replay |\n|---|---|---|---|---|---|---|")
     for case in given.cases:
-        print(f"| {' | '.join(drill(case, given.kills, given.trials, given.seed))} |", flush=True)
+        print(f"| {' | '.join(drill(case, given.kills, given.trials, given.seed, given.engine))} |", flush=True)
 
 
 if __name__ == "__main__":
