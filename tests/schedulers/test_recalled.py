@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evolving import restored
 from fake_tune import FakeController, FakeTrial
 from promoting import Promoting
 from test_restore import Killed, left, study
@@ -62,16 +63,6 @@ def brackets(ray: Any) -> Any:
         members = [(t.trial_id, bracket._get_result_time(r)) for t, r in bracket._live_trials.items()]
         found.append((bracket.s, bracket._cumul_r, bracket._halves, bracket.closed, members))
     return found
-
-
-def restored(made: Study, events: list[Event]) -> Driver:
-    """A fresh driver that has lived through ``events``."""
-    driver = Driver(
-        made, Nowhere(), search.build(made), schedulers.build(made), Stoppers(made), num_trials=made.num_trials
-    )
-    past = restore(driver, events)
-    assert past.forgotten is None, past.forgotten
-    return driver
 
 
 @pytest.mark.parametrize("seed", range(6))
