@@ -113,19 +113,27 @@ class RecalledTable(Recalled):
     def recall_exploit(self, trial: Any, reason: dict[str, Any]) -> None:
         """Add the row that the exploit left: the source's time and reward at the new configuration."""
         super().recall_exploit(trial, reason)
-        names = list(self._hyperparam_bounds_flat)
-        rows = self.data[self.data["Trial"] == reason["from"]] if len(self.data) else self.data
-        if not len(rows):
+        if not len(self.data):
             return
+        names = list(self._hyperparam_bounds_flat)
         values = [_value(trial.config, name.replace("/", ".")) for name in names]
-        entry = [[str(trial), rows.iloc[-1]["Time"], *values, rows.iloc[-1]["Reward"]]]
-        self.data = pd.concat([self.data, pd.DataFrame(entry, columns=["Trial", "Time", *names, "Reward"])])
-        self.data = self.data.reset_index(drop=True)
+        columns = ["Trial", "Time", *names, "Reward"]
+        if (row := _progress(self.data, names, reason["from"])) is not None:
+            entry = pd.DataFrame([[str(trial), row["Time"], *values, row["Reward"]]], columns=columns)
+            self.data = pd.concat([self.data, entry]).reset_index(drop=True)
         point = np.array(values, dtype=float).reshape(1, -1)
         latest = self.data["Time"].max()
         fresh = latest > self.last_exploration_time or self.current is None
         self.current = point if fresh else np.concatenate((self.current, point), axis=0)
         self.last_exploration_time = latest
+
+
+def _progress(data: Any, names: list[str], trial_id: str) -> Any:
+    """The last row at which this trial had trained on under one configuration: without one PB2 cannot learn from it."""
+    ordered = data.sort_values(by="Time").reset_index(drop=True)
+    passed = ordered.groupby(["Trial", *names])["Time"].diff()
+    rows = ordered[(passed > 0) & (ordered["Trial"] == trial_id)]
+    return rows.iloc[-1] if len(rows) else None
 
 
 def _value(config: dict[str, Any], name: str) -> Any:
