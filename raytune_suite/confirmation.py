@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raytune_suite import copies
 from raytune_suite import journal as journals
 from raytune_suite.analysis import Experiment, Rule, load
 from raytune_suite.closing import shown_path
@@ -22,6 +24,7 @@ from raytune_suite.errors import ExperimentError
 from raytune_suite.metrics import repeat_of
 from raytune_suite.opening import study_of
 from raytune_suite.record import TrialRecord
+from raytune_suite.remote import below
 from raytune_suite.resuming import resume
 from raytune_suite.runner import Results, run
 from raytune_suite.states import State
@@ -82,12 +85,21 @@ def confirm(
     read_back = load(folder)
     asked = _unfinished(folder, top, seeds, rule) or _asked(read_back, top or TOP, seeds or SEEDS, rule or "best")
     study = _study(read_back, asked, None if project is None else Path(project))
-    results = _trained(study, project, engine)
+    uri = copies.remote_of(folder)
+    _copy(uri, folder, asked)
+    results = _trained(study, project, {**engine, "copy_to": below(uri, asked.name) if uri is not None else None})
     verdict = None
     if results.state == "finished":
         verdict = _judged(read_back, results.experiment, asked)
         _write(folder, asked, verdict)
+        _copy(uri, folder, asked)
     return Confirmation(study.folder, results, verdict)
+
+
+def _copy(uri: str | None, folder: Path, request: _Request) -> None:
+    """Send the confirmation's file to remote storage, if the experiment is copied there."""
+    if uri is not None and (missing := copies.put(uri, folder, f"{request.name}.json")) is not None:
+        sys.stderr.write(f"{missing}\n")
 
 
 def _trained(study: Study, project: Path | str | None, engine: dict[str, Any]) -> Results:

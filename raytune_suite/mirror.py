@@ -1,4 +1,4 @@
-"""The copy of a running experiment in remote storage, and its way back.
+"""The copy of a running experiment in remote storage; its way back is in ``copies.py``.
 
 The local folder stays the one that works; two threads of the driver carry it over. One sends the journal as immutable
 segments, named by their first and last event, within seconds and right after every end of a trial; the other sends the
@@ -8,6 +8,7 @@ checkpoints that are kept. What the remote side does not take is sent again late
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,7 +18,6 @@ from typing import Any
 
 from raytune_suite import journal as journals
 from raytune_suite.checkpoints import INFO, Saved, TrialCheckpoints
-from raytune_suite.errors import ExperimentError
 from raytune_suite.remote import Remote
 
 logger = logging.getLogger("raytune_suite")
@@ -26,16 +26,21 @@ _QUIET_S = 5.0
 _GATHER_S = 0.5
 _RUNNING_S = 30.0
 _LONGEST_WAIT_S = 60.0
+_HURRIED_S, _PATIENT_S = 0.8, 60.0
 _SEGMENT_BYTES = 8 * 2**20
+Allowed = Callable[[], None]
 
 
 class Mirror:
-    """Listens to the journal of a running study and keeps its copy; made when the journal is open."""
+    """Listens to the journal of a running study and keeps its copy; made when the journal is open.
 
-    def __init__(self, uri: str, folder: Path) -> None:
+    ``allowed`` is called before anything is sent and raises OSError if it must not be.
+    """
+
+    def __init__(self, uri: str, folder: Path, allowed: Allowed = lambda: None) -> None:
         self.uri, self._folder = uri, folder
-        self._journal = _Segments(Remote(uri), folder)
-        self._checkpoints = _Checkpoints(Remote(uri), folder)
+        self._journal = _Segments(Remote(uri), folder, allowed)
+        self._checkpoints = _Checkpoints(Remote(uri), folder, allowed)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take note of an event; returns at once."""
@@ -45,6 +50,17 @@ class Mirror:
         elif event["event"] == "end":
             self._checkpoints.ended(f"{number:05d}")
             self._journal.wake()
+
+    def finish(self, *, hurried: bool) -> None:
+        """Send the rest, and say on the terminal what is missing then; ``hurried``: a signal leaves no time for it."""
+        if (missing := self.close(_HURRIED_S if hurried else _PATIENT_S)) is not None:
+            logger.warning(missing)
+            sys.stderr.write(f"{missing}\n")
+
+    def everything(self) -> None:
+        """Look at every trial that has checkpoints, not only at those that are heard of."""
+        for trial in (self._folder / CHECKPOINTS).glob("*"):
+            self._checkpoints.ended(trial.name)
 
     def close(self, patience_s: float) -> str | None:
         """Send what is left, for so long; returns what is not there then, in a sentence, or None."""
@@ -58,15 +74,16 @@ class Mirror:
             return None
         why = self._journal.error or self._checkpoints.error
         return (
-            f"Not in {self.uri}: {' and '.join(missing)}{f' ({why})' if why else ''}. All of it is in {self._folder}."
+            f"Not in {self.uri}: {' and '.join(missing)}{f' ({why})' if why else ''}. All of it is in {self._folder}; "
+            f"raytune sync {self._folder} sends it."
         )
 
 
 class _Sender(ABC):
     """A thread that sends what is outstanding, waits, and tries again what failed, ever more rarely."""
 
-    def __init__(self, remote: Remote, folder: Path, name: str) -> None:
-        self.remote, self.folder = remote, folder
+    def __init__(self, remote: Remote, folder: Path, name: str, allowed: Allowed) -> None:
+        self.remote, self.folder, self._allowed = remote, folder, allowed
         self.error: str | None = None
         self._mutex = threading.Lock()
         self._woken, self._ending = threading.Event(), threading.Event()
@@ -113,6 +130,7 @@ class _Sender(ABC):
 
     def _tried(self) -> bool:
         try:
+            self._allowed()
             if not self._known:
                 self.learn()
                 self._known = True
@@ -131,17 +149,20 @@ class _Sender(ABC):
 class _Segments(_Sender):
     """The journal: event n is line n, so what is there already is known from the names of the segments."""
 
-    def __init__(self, remote: Remote, folder: Path) -> None:
+    def __init__(self, remote: Remote, folder: Path, allowed: Allowed) -> None:
         self._sent = 0
         self._offset = 0
         self._small: dict[str, float] = {}
-        super().__init__(remote, folder, "mirror-journal")
+        super().__init__(remote, folder, "mirror-journal", allowed)
 
     def learn(self) -> None:
         self._sent = last_event(self.remote.names(SEGMENTS))
         with (self.folder / journals.FILE).open("rb") as file:
-            for _ in range(self._sent):
-                self._offset += len(file.readline())
+            for number in range(self._sent):
+                line = file.readline()
+                if not line.endswith(b"\n"):
+                    raise OSError(f"it has {self._sent} events, more than the {number} here")
+                self._offset += len(line)
 
     def send(self) -> None:
         while lines := self._lines():
@@ -175,10 +196,10 @@ class _Segments(_Sender):
 class _Checkpoints(_Sender):
     """The checkpoints that each trial keeps: those of ended trials at once, of running ones now and then."""
 
-    def __init__(self, remote: Remote, folder: Path) -> None:
+    def __init__(self, remote: Remote, folder: Path, allowed: Allowed) -> None:
         self._there: dict[str, set[str]] = {}
         self._due: dict[str, float] = {}
-        super().__init__(remote, folder, "mirror-checkpoints")
+        super().__init__(remote, folder, "mirror-checkpoints", allowed)
 
     def wrote(self, trial_id: str, iteration: int) -> None:
         """A running trial has a new checkpoint, in the place of one that is there perhaps."""
@@ -246,7 +267,7 @@ class _Checkpoints(_Sender):
 
 def last_event(names: list[str]) -> int:
     """The number of the last event in the segments of these names, 0 if there are none."""
-    return max((_range(name)[1] for name in names), default=0)
+    return max((span(name)[1] for name in names), default=0)
 
 
 def complete(names: list[str]) -> list[tuple[str, str]]:
@@ -255,98 +276,7 @@ def complete(names: list[str]) -> list[tuple[str, str]]:
     return [(parts[1], parts[2]) for parts in found if len(parts) == 4 and parts[2].isdigit()]
 
 
-def must_be_new(uri: str) -> None:
-    """Raise ExperimentError if there is an experiment of this name already, or nothing can be asked there."""
-    try:
-        there = Remote(uri).names(SEGMENTS)
-    except Exception as error:
-        raise _unusable(uri, error) from error
-    if there:
-        raise ExperimentError(
-            f"{uri} exists already and is never reused. Go on with it: raytune resume {uri}. "
-            "Or give the new one another name: raytune run STUDY --name NAME"
-        )
-
-
-def fetch(uri: str, folder: Path, *, checkpoints: bool = True, say: Callable[[str], None] = lambda _: None) -> Path:
-    """Bring an experiment back into ``folder``, or what is new of it, and return the folder.
-
-    A folder whose journal is as long or longer is taken as it is: it is where the copy came from.
-
-    Raises:
-        ExperimentError: there is none at ``uri``, it cannot be read, segments are missing, or ``folder`` holds
-            another experiment.
-    """
-    remote = Remote(uri)
-    try:
-        names = remote.names()
-        segments = sorted((name for name in names if name.startswith(f"{SEGMENTS}/")), key=_range)
-        if not segments:
-            raise ExperimentError(_none_there(uri, names))
-        if not _as_long(remote, segments, folder):
-            say(f"fetching {uri} into {folder}")
-            _write_journal(remote, segments, folder)
-            for name in ("study.yaml", "driver.log"):
-                if name in names:
-                    remote.get_file(name, folder / name)
-        if checkpoints:
-            _fetch_checkpoints(remote, names, folder)
-    except ExperimentError:
-        raise
-    except Exception as error:
-        raise _unusable(uri, error) from error
-    return folder
-
-
-def _as_long(remote: Remote, segments: list[str], folder: Path) -> bool:
-    """Whether the local journal has all that is there; raises ExperimentError if it is another one's."""
-    path = folder / journals.FILE
-    if not path.is_file():
-        return False
-    local = path.read_bytes()
-    for name in (segments[0], segments[-1]):
-        first, _ = _range(name)
-        content, mine = remote.get(name), b"".join(local.splitlines(keepends=True)[first - 1 :])
-        shared = min(len(content), len(mine))
-        if content[:shared] != mine[:shared]:
-            raise ExperimentError(
-                f"{folder} and {remote.uri} went different ways: move the local folder away to take the other."
-            )
-    return local.count(b"\n") >= last_event(segments)
-
-
-def _write_journal(remote: Remote, segments: list[str], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    draft, expected = folder / f".{journals.FILE}.part", 1
-    with draft.open("wb") as file:
-        for name in segments:
-            first, last = _range(name)
-            if first != expected:
-                raise ExperimentError(f"{remote.uri}: the events from {expected} to {first - 1} are missing.")
-            file.write(remote.get(name))
-            expected = last + 1
-    draft.replace(folder / journals.FILE)
-
-
-def _fetch_checkpoints(remote: Remote, names: list[str], folder: Path) -> None:
-    for trial_id, checkpoint in complete(names):
-        base = f"{CHECKPOINTS}/{trial_id}/{checkpoint}"
-        files = [name for name in names if name.startswith(f"{base}/")]
-        if not (folder / base / INFO).is_file():
-            for name in sorted(files, key=lambda name: name.endswith(INFO)):
-                remote.get_file(name, folder / name)
-
-
-def _range(name: str) -> tuple[int, int]:
+def span(name: str) -> tuple[int, int]:
+    """The numbers of the first and the last event in a segment of this name."""
     first, _, last = name.rpartition("/")[2].removesuffix(".jsonl").partition("-")
     return int(first), int(last)
-
-
-def _none_there(uri: str, names: list[str]) -> str:
-    inside = sorted({name.split("/")[0] for name in names if f"/{SEGMENTS}/" in name})
-    found = f" It holds {', '.join(inside[:8])}." if inside else ""
-    return f"There is no experiment in {uri}.{found}"
-
-
-def _unusable(uri: str, error: Exception) -> ExperimentError:
-    return ExperimentError(f"{uri} cannot be used: {' '.join(str(error).split())[:300]}")

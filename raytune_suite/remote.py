@@ -6,6 +6,7 @@ refused. ``s3://bucket/path?endpoint_override=localhost:9000&scheme=http`` names
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -115,6 +116,24 @@ class Remote:
         found = system.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
         names = [info.path[len(root) + 1 :] for info in found if info.type == fs.FileType.File]
         return sorted(name for name in names if not name.endswith(".part"))
+
+    def delete(self, name: str) -> None:
+        """Delete a file; nothing happens if it is not there."""
+        system, root = self._place
+        with contextlib.suppress(FileNotFoundError):
+            system.delete_file(f"{root}/{name}")
+
+    def modified(self, name: str) -> float:
+        """When a file was written, in seconds by the other side's clock.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        system, root = self._place
+        info = system.get_file_info(f"{root}/{name}")
+        if info.mtime is None:
+            raise FileNotFoundError(name)
+        return float(info.mtime.timestamp())
 
     def remove(self, folder: str) -> None:
         """Delete a folder and what is in it; nothing happens if it is not there."""

@@ -6,13 +6,14 @@ may be another process on another machine.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raytune_suite import copies, lease, longer, ray_runtime, schedulers, warmstart
 from raytune_suite import journal as journals
-from raytune_suite import longer, ray_runtime, schedulers, warmstart
 from raytune_suite.closing import shown_path
 from raytune_suite.driver import Driver
 from raytune_suite.errors import ExperimentError
@@ -47,6 +48,9 @@ class Engine:
     num_cpus: float | None = None
     num_gpus: float | None = None
     engine: str | None = None
+    copy_to: str | None = None
+    #: Whether it is copied to remote storage, if the study says so.
+    copied: bool = True
 
 
 def resume(
@@ -68,7 +72,8 @@ def resume(
         changes: other keys of the study to change, as ``{"stop.time": "2h"}``; see :data:`CHANGEABLE`.
         project: where the training code is, if it is not where it was.
         as_logged: go on even if a decision of the journal does not come out again as it was taken.
-        engine: ``address``, ``verbosity``, ``console``, ``num_cpus``, ``num_gpus``, ``engine`` as for :func:`run`.
+        engine: ``address``, ``verbosity``, ``console``, ``num_cpus``, ``num_gpus``, ``engine``, ``copy_to`` as for
+            :func:`run`; ``copied=False`` leaves the copy in remote storage alone.
 
     Raises:
         ExperimentError: no experiment, in use, damaged, nothing left to do, a key that cannot change, or
@@ -124,7 +129,22 @@ def _go_on(folder: Path, project: Path | str | None, as_logged: bool, before: Be
     folder = folder.resolve()
     if not (folder / journals.FILE).is_file():
         raise ExperimentError(f"There is no experiment to go on with in {folder}: it has no {journals.FILE}.")
-    with ray_runtime.environment(engine.address), Journal.open(folder) as journal:
+    uri = (engine.copy_to or copies.remote_of(folder)) if engine.copied else None
+    with lease.held(uri, _said) as mine, ray_runtime.environment(engine.address):
+        if uri is not None:
+            copies.catch_up(uri, folder, _said)
+        return _with_journal(folder, project, as_logged, before, engine, mine)
+
+
+def _with_journal(
+    folder: Path,
+    project: Path | str | None,
+    as_logged: bool,
+    before: Before,
+    engine: Engine,
+    mine: lease.Lease | None,
+) -> Results:
+    with Journal.open(folder) as journal:
         record = fold(journals.read(folder), keep_reports=False)
         if not record.sessions:
             raise ExperimentError(f"{folder} broke off before anything ran: delete it and run the study again.")
@@ -134,7 +154,7 @@ def _go_on(folder: Path, project: Path | str | None, as_logged: bool, before: Be
             _rewrite(folder / "study.yaml", changed.dump())
         past = _Journaled(folder, changed, as_logged)
         sources = warmstart.recorded(journals.read(folder), changed.search_space)
-        run = Run(changed, folder, journal, engine.verbosity, engine.console, past, sources, engine.engine)
+        run = Run(changed, folder, journal, engine.verbosity, engine.console, past, sources, engine.engine, mine)
         return run.all(engine.address, engine.num_cpus, engine.num_gpus)
 
 
@@ -228,6 +248,10 @@ def _must_be_open(record: Record, folder: Path) -> None:
             f"{record.name} is finished: there is nothing to go on with. More trials: raytune resume {path} "
             f"--num-trials +20. Failed ones again: raytune retry {path}"
         )
+
+
+def _said(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _over(trial: TrialRecord) -> bool:

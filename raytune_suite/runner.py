@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 from raytune_suite import (
     __version__,
+    copies,
     environment,
     final,
-    mirror,
+    lease,
     opening,
     plan,
     progress,
@@ -56,7 +57,6 @@ from raytune_suite.tensorboard import TensorBoardWriter
 
 logger = logging.getLogger("raytune_suite")
 _LOOK_AGAIN_S = 10.0
-_HURRIED_S, _PATIENT_S = 0.8, 60.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def run(
     num_cpus: float | None = None,
     num_gpus: float | None = None,
     engine: str | None = None,
+    copy_to: str | None = None,
 ) -> Results:
     """Run a study to its end and return what was found.
 
@@ -89,16 +90,18 @@ def run(
     if this process has started it, or else started here, on the loopback address, with ``num_cpus`` and ``num_gpus``
     as it finds them. ``verbosity``: -1 only the summary, 0 a line per trial or a live view, 1 workers' output too.
     ``engine``: ``pool`` keeps a few workers for all trials, ``tune`` leaves them to Ray Tune; None is what
-    ``$RAYTUNE_ENGINE`` says, else the usual one.
+    ``$RAYTUNE_ENGINE`` says, else the usual one. ``copy_to``: the URI of a copy, where the storage is a local folder.
 
     Raises a RaytuneError if the study cannot be started; a study that has started always returns.
     """
     folder, sources = opening.new_folder(study), warmstart.take(study)
-    if study.remote is not None:
-        mirror.must_be_new(study.remote)
-    with ray_runtime.environment(address), Journal.create(folder) as journal:
-        made = Run(study, folder, journal, verbosity, console, None, sources, engine)
-        return made.all(address, num_cpus, num_gpus)
+    uri = study.remote or copy_to
+    with lease.held(uri) as mine, ray_runtime.environment(address):
+        if uri is not None:
+            copies.must_be_new(uri)
+        with Journal.create(folder) as journal:
+            made = Run(study, folder, journal, verbosity, console, None, sources, engine, mine)
+            return made.all(address, num_cpus, num_gpus)
 
 
 class History(Protocol):
@@ -128,8 +131,9 @@ class Run:
         past: History | None = None,
         sources: Sequence[warmstart.Source] = (),
         engine: str | None = None,
+        mine: lease.Lease | None = None,
     ) -> None:
-        self.study, self.folder, self.journal, self.past = study, folder, journal, past
+        self.study, self.folder, self.journal, self.past, self.lease = study, folder, journal, past, mine
         self.verbosity, self.console, self.sources = verbosity, console, sources
         self.scratch = folder / ".scratch"
         self.wanted, self.engine = engine, choice.USUAL
@@ -178,7 +182,7 @@ class Run:
         board = TensorBoardWriter(self.folder, self.study)
         preparation = Preparation(searcher)
         retention = Retention(self.study, self.folder, record, population=scheduler.population is not None)
-        copy = Mirror(self.study.remote, self.folder) if self.study.remote is not None else None
+        copy = Mirror(self.lease.uri, self.folder, self.lease.check) if self.lease is not None else None
         for listener in (record.apply, board.apply, view.apply, preparation, retention):
             self.journal.subscribe(listener)
         if copy is not None:
@@ -202,8 +206,10 @@ class Run:
             background.close()
             board.close()
             view.stop()
-            if copy is not None:
-                self._finish_copy(copy, driver)
+            if copy is not None and self.lease is not None:
+                hurried = driver.stopped is not None and driver.stopped.state is State.INTERRUPTED
+                copy.finish(hurried=hurried)
+                self.lease.patience_s = 0.2 if hurried else self.lease.patience_s
         if driver.error is not None and isinstance(driver.error, RaytuneError):
             raise driver.error
         self.journal.close()  # read while it is open, the experiment would still be running
@@ -220,13 +226,6 @@ class Run:
             on_environment=_Comparison(self.study),
             launch=launch,
         )
-
-    def _finish_copy(self, copy: Mirror, driver: Driver) -> None:
-        """Send the rest; after a signal there are seconds."""
-        hurried = driver.stopped is not None and driver.stopped.state is State.INTERRUPTED
-        if (missing := copy.close(_HURRIED_S if hurried else _PATIENT_S)) is not None:
-            logger.warning(missing)
-            sys.stderr.write(f"{missing}\n")
 
     def _notice(self, text: str) -> None:
         logger.warning(text)

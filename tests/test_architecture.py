@@ -39,6 +39,8 @@ LAYERS = (
     "lineage",  # where weights come from
     "checkpoints",
     "mirror",
+    "lease",
+    "copies",
     "likeness",  # a curve against the recorded one
     # who decides
     "search",

@@ -12,9 +12,10 @@ import pytest
 
 from raytune_suite import mirror
 from raytune_suite.checkpoints import TrialCheckpoints
+from raytune_suite.copies import fetch, must_be_new
 from raytune_suite.errors import ExperimentError, StudyError
 from raytune_suite.journal import Journal, read
-from raytune_suite.mirror import Mirror, fetch, must_be_new
+from raytune_suite.mirror import Mirror
 from raytune_suite.remote import Remote, below, name_of, problem, uri_of
 from raytune_suite.study import Study
 

@@ -142,7 +142,7 @@ def folder_of(given: Path, *, checkpoints: bool = False) -> Path:
     from raytune_suite.remote import name_of, uri_of
 
     if (uri := uri_of(given)) is not None:
-        from raytune_suite.mirror import fetch
+        from raytune_suite.copies import fetch
 
         return fetch(uri, STORAGE / name_of(uri), checkpoints=checkpoints, say=lambda text: typer.echo(text, err=True))
     inside = STORAGE / given

@@ -31,6 +31,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the summary.")]
 AsLogged = Annotated[
     bool, typer.Option("--as-logged", help="Go on even if a logged decision does not come out the same again.")
 ]
+NoCopy = Annotated[
+    bool, typer.Option("--no-copy", help="Leave remote storage alone, say if it is gone; raytune sync sends it later.")
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change any key of the study; may be repeated."),
@@ -42,6 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
     app.command()(resume)
     app.command()(retry)
+    app.command()(sync)
     app.command()(replay)
 
 
@@ -76,6 +80,7 @@ def resume(
     ] = None,
     project: Project = None,
     as_logged: AsLogged = False,
+    no_copy: NoCopy = False,
     address: Address = None,
     engine: Below = None,
     verbose: Verbose = 0,
@@ -88,7 +93,7 @@ def resume(
 
     folder = folder_of(experiment, checkpoints=True)
     options: dict[str, Any] = {"num_trials": num_trials, "project": project, "as_logged": as_logged}
-    options["changes"] = dict(map(read_change, changes or ()))
+    options |= {"changes": dict(map(read_change, changes or ())), "copied": not no_copy}
     verbosity = -1 if quiet else verbose
     raise typer.Exit(
         _logged(folder, lambda: go_on(folder, **options, address=address, engine=engine, verbosity=verbosity))
@@ -101,6 +106,7 @@ def retry(
     state: Annotated[str, typer.Option(help="Which trials: any of failed, oom, timed_out.")] = "failed,oom,timed_out",
     project: Project = None,
     as_logged: AsLogged = False,
+    no_copy: NoCopy = False,
     address: Address = None,
     engine: Below = None,
     verbose: Verbose = 0,
@@ -113,10 +119,20 @@ def retry(
     folder = folder_of(experiment, checkpoints=True)
     states = [word.strip() for word in state.split(",") if word.strip()]
     options: dict[str, Any] = {"states": states, "trials": trials or (), "project": project, "as_logged": as_logged}
-    verbosity = -1 if quiet else verbose
+    options["copied"], verbosity = not no_copy, -1 if quiet else verbose
     raise typer.Exit(
         _logged(folder, lambda: again(folder, **options, address=address, engine=engine, verbosity=verbosity))
     )
+
+
+def sync(experiment: Experiment) -> None:
+    """Send what remote storage lacks of an experiment: after a failure there, or a signal that left no time."""
+    from raytune_suite.cli.results import folder_of
+    from raytune_suite.copies import sync as send
+
+    folder = folder_of(experiment)
+    uri = send(folder, lambda text: typer.echo(text, err=True))
+    typer.echo(f"{uri} has all of {folder}")
 
 
 def replay(experiment: Experiment, project: Project = None) -> None:
