@@ -8,7 +8,6 @@ most 50 ms later, ``sync`` at once. The format is described in docs/journal.md.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import threading
@@ -21,10 +20,11 @@ from typing import Any
 
 from raytune_suite import jsonline
 from raytune_suite.errors import JournalError
+from raytune_suite.folderlock import cannot, take
+from raytune_suite.folderlock import holder as holder  # part of what a journal can tell
 
 VERSION = 1
 FILE = "journal.jsonl"
-LOCK = "journal.lock"
 TORN = "journal.torn"
 EVENTS = frozenset(
     {"experiment", "session", "environment", "trial", "start", "report", "checkpoint", "decision"}
@@ -32,9 +32,10 @@ EVENTS = frozenset(
 )
 
 _SYNC_SECONDS = 0.05
-_LOCK_TRIES = 5
 _KINDS: dict[str, Any] = {"event": str, "time": (int, float), "version": int, "number": int}
-_RESERVED = frozenset({"seq", "time", "event"})
+_RESERVED = frozenset({"seq", "time", "event", "jump"})
+_JUMP_S = 1.0
+_steady = time.monotonic
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 Event = dict[str, Any]
@@ -47,11 +48,11 @@ class Journal:
     def __init__(self, folder: Path, clock: Callable[[], float], *, new: bool) -> None:
         self.folder = folder
         self.path = folder / FILE
-        self._clock = clock
+        self._clock, self._offset = clock, clock() - _steady()
         self._mutex = threading.RLock()
         self._subscribers: list[Subscriber] = []
         self._line = jsonline.Encoder().line
-        self._lock = _take_lock(folder)
+        self._lock = take(folder)
         try:
             self._file, self._size, self._seq = _start(self.path) if new else _continue(self.path)
         except BaseException:
@@ -78,7 +79,7 @@ class Journal:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _cannot("make the experiment folder", folder, error) from error
+            raise cannot("make the experiment folder", folder, error) from error
         return cls(folder, clock, new=True)
 
     @classmethod
@@ -113,7 +114,10 @@ class Journal:
         with self._mutex:
             if self._closed or self.failure:
                 raise self._unusable()
-            event = {"seq": self._seq + 1, "time": self._clock(), "event": kind, **fields}
+            now = self._clock()
+            event = {"seq": self._seq + 1, "time": now, "event": kind, **fields}
+            if not -_JUMP_S < now - self._offset - _steady() < _JUMP_S:
+                event["jump"] = self._jumped(now)
             line, event = self._line(event)
             self._write(line)
             self._seq += 1
@@ -123,6 +127,12 @@ class Journal:
             for subscriber in self._subscribers:
                 subscriber(event)
             return int(event["seq"])
+
+    def _jumped(self, now: float) -> float:
+        """By how much the clock was set since the last such event, in seconds; less if it was set back."""
+        jump = now - _steady() - self._offset
+        self._offset += jump
+        return round(jump, 3)
 
     def sync(self) -> None:
         """Block until everything appended so far is on the disk."""
@@ -169,7 +179,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
-            raise _cannot("write the journal", self.path, error) from error
+            raise cannot("write the journal", self.path, error) from error
         self._size += len(line)
 
     def _keep_durable(self) -> None:
@@ -183,7 +193,7 @@ class Journal:
 
     def _unusable(self) -> JournalError:
         if self.failure:
-            return _cannot("make the journal durable", self.path, self.failure)
+            return cannot("make the journal durable", self.path, self.failure)
         return JournalError(f"The journal {self.path} is closed: nothing can be appended to it.")
 
     def _forget(self) -> None:
@@ -232,49 +242,12 @@ def follow(folder: Path | str, stop: Callable[[], bool], *, pause: float = 0.1) 
                 rest = b""
 
 
-def holder(folder: Path | str) -> str | None:
-    """Who writes the journal at this moment ("process 123 on host"), or None if nobody does."""
-    try:
-        lock = os.open(Path(folder) / LOCK, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
-    finally:
-        os.close(lock)
-    return None
-
-
 def _journal_of(folder: Path | str) -> Path:
     path = Path(folder)
     path = path if path.name == FILE else path / FILE
     if not path.is_file():
         raise JournalError(f"{path.parent} is not an experiment: it has no {FILE}.")
     return path
-
-
-def _take_lock(folder: Path) -> int:
-    try:
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _cannot("write in the experiment folder", folder, error) from error
-    for attempt in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:  # a reader asking who writes holds it for some microseconds
-            if attempt == _LOCK_TRIES - 1:
-                owner = os.pread(lock, 200, 0).decode(errors="replace").strip()
-                os.close(lock)
-                raise JournalError(
-                    f"{folder} is in use by {owner or 'another process'}: wait until it ends, or stop it."
-                ) from None
-            time.sleep(0.02)
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-    return lock
 
 
 def _start(path: Path) -> tuple[int, int, int]:
@@ -289,7 +262,7 @@ def _start(path: Path) -> tuple[int, int, int]:
             f"{path.parent} already holds an experiment: resume it, or give this one another name."
         ) from None
     except OSError as error:
-        raise _cannot("create the journal", path, error) from error
+        raise cannot("create the journal", path, error) from error
     return file, 0, 0
 
 
@@ -307,7 +280,7 @@ def _continue(path: Path) -> tuple[int, int, int]:
             os.ftruncate(file, size)
             os.fsync(file)
     except OSError as error:
-        raise _cannot("continue the journal", path, error) from error
+        raise cannot("continue the journal", path, error) from error
     return file, size, seq
 
 
@@ -326,7 +299,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, Event]]:
                 yield line, event
                 line = following
     except OSError as error:
-        raise _cannot("read the journal", path, error) from error
+        raise cannot("read the journal", path, error) from error
 
 
 def _parse(line: bytes, number: int, path: Path, *, last: bool) -> Event | None:
@@ -373,17 +346,6 @@ def _wrong_event(kind: str, fields: dict[str, Any]) -> JournalError:
     return JournalError(
         f"{', '.join(sorted(_RESERVED & fields.keys()))}: set by the journal itself, not by the caller."
     )
-
-
-def _cannot(what: str, path: Path, error: OSError) -> JournalError:
-    fix = {
-        errno.ENOSPC: " Free some space; what was written before is intact.",
-        errno.EDQUOT: " Free some space; what was written before is intact.",
-        errno.EFBIG: " The file size limit is reached; what was written before is intact.",
-        errno.EACCES: " Choose a storage folder you may write to.",
-        errno.EROFS: " Choose a storage folder you may write to.",
-    }.get(error.errno or 0, "")
-    return JournalError(f"Cannot {what} {path}: {error.strerror or error}.{fix}")
 
 
 def _forget_all() -> None:

@@ -7,7 +7,9 @@ refused. ``s3://bucket/path?endpoint_override=localhost:9000&scheme=http`` names
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import threading
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -148,9 +150,14 @@ class Remote:
         if system.type_name != "local":  # an object appears when it is complete
             return system.open_output_stream(f"{root}/{name}")
         system.create_dir(str(PurePosixPath(f"{root}/{name}").parent), recursive=True)
-        return system.open_output_stream(f"{root}/{name}.part")
+        return system.open_output_stream(f"{root}/{name}{_draft()}")
 
     def _settle(self, name: str) -> None:
         system, root = self._place
         if system.type_name == "local":
-            system.move(f"{root}/{name}.part", f"{root}/{name}")
+            system.move(f"{root}/{name}{_draft()}", f"{root}/{name}")
+
+
+def _draft() -> str:
+    """What a file is called until it is whole: two drivers may write one at the same moment."""
+    return f".{os.getpid()}-{threading.get_ident()}.part"

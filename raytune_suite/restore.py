@@ -366,13 +366,19 @@ def restore(driver: Driver, events: Iterable[Event], *, as_logged: bool = False)
 
 
 def running_time(events: Iterable[Event]) -> float:
-    """Seconds during which a driver ran, all sessions together: what a time budget counts."""
-    total = began = latest = 0.0
+    """Seconds during which a driver ran, all sessions together: what a time budget counts.
+
+    Left out is by how much the clock was set meanwhile, which the journal notes as ``jump``, and the time before a
+    session, also where trials were asked for again before it.
+    """
+    total, latest = 0.0, math.inf
     for event in events:
-        if event["event"] == "session":
-            total, began = total + latest - began, event["time"]
-        latest = max(event["time"], began)
-    return total + latest - began if began else 0.0
+        began = event["event"] == "session"
+        asked = event["event"] == "retry" and "by" in event
+        if not began and not asked:
+            total += max(event["time"] - event.get("jump", 0.0) - latest, 0.0)
+        latest = event["time"] if began or latest < math.inf else latest
+    return total
 
 
 def same(one: Any, other: Any) -> bool:

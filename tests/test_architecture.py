@@ -32,6 +32,7 @@ LAYERS = (
     "study",
     # what is remembered, and what follows from it
     "jsonline",
+    "folderlock",
     "journal",
     "metrics",
     "record",

@@ -7,6 +7,7 @@ import json
 import math
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -482,6 +483,21 @@ def test_only_running_time_counts(tmp_path: Path) -> None:
     ]
     assert running_time(events) == 18.0
     assert running_time([]) == 0.0
+    asked = {"event": "retry", "time": 2000.0, "by": "user"}
+    again = [{"event": "session", "time": 2001.0}, {"event": "retry", "time": 2004.0}]
+    assert running_time([*events, asked, *again]) == 21.0
+
+
+def test_a_clock_that_is_set_does_not_count(tmp_path: Path) -> None:
+    set_to = {"now": 0.0}
+    with Journal.create(tmp_path, clock=lambda: time.time() + set_to["now"]) as journal:
+        journal.append("session", pid=1)
+        for jump in (0.0, 3600.0, 3600.0, -86400.0):
+            set_to["now"] = jump
+            journal.append("report", number=0, iteration=1, metrics={})
+    events = list(read(tmp_path))
+    assert [round(e.get("jump", 0.0), 1) for e in events] == [0.0, 0.0, 3600.0, 0.0, -90000.0]
+    assert running_time(events) < 60
 
 
 def test_retry_budgets_go_on_where_they_were(tmp_path: Path) -> None:
