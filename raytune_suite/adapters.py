@@ -164,6 +164,10 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
         self._waiting.off()
         return self._trial(new)
 
+    def requests(self) -> list[Request]:
+        """What the trials that have a slot or wait for one ask for, oldest first."""
+        return [trial._asks.needs for trial in self._live.values() if trial.status != Trial.PAUSED]
+
     def _busy(self) -> int:
         return sum(trial.status != Trial.PAUSED for trial in self._live.values())
 

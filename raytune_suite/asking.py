@@ -9,6 +9,7 @@ from raytune_suite.adapters import Asks
 from raytune_suite.hostmemory import Kills
 from raytune_suite.ladder import beyond
 from raytune_suite.live import Given
+from raytune_suite.memory.allotment import Allotment
 from raytune_suite.resources import Cluster, request
 from raytune_suite.study import Study
 
@@ -19,8 +20,8 @@ class Asking:
     One object for each distinct request, so that Tune can compare them quickly.
     """
 
-    def __init__(self, study: Study, cluster: Cluster) -> None:
-        self._study, self._cluster = study, cluster
+    def __init__(self, study: Study, cluster: Cluster, allotment: Allotment | None = None) -> None:
+        self._study, self._cluster, self._allotment = study, cluster, allotment
         self._made: dict[tuple[str, int], Asks] = {}
 
     @property
@@ -35,7 +36,8 @@ class Asking:
 
     def __call__(self, config: dict[str, Any], given: Given) -> Asks:
         """What the trial asks for; raises as :func:`raytune_suite.resources.request`."""
-        needs = beyond(request(self._study, self._cluster, config), given)
+        own = self._allotment.request(config) if self._allotment else request(self._study, self._cluster, config)
+        needs = beyond(own, given)
         key = repr(needs), given.split
         if key not in self._made:
             self._made[key] = Asks(needs, ray_runtime.placement(needs, given.split))

@@ -18,6 +18,7 @@ from raytune_suite.failures import Failure
 from raytune_suite.firstfailures import FirstFailures
 from raytune_suite.hostmemory import Kills
 from raytune_suite.live import CONTINUE, PAUSE, RETURNED, STOP, Decide, Live, Log, NewTrial, Report, trial_id
+from raytune_suite.memory.allotment import Allotment
 from raytune_suite.metrics import check_report, std_error, value_of
 from raytune_suite.resources import Request
 from raytune_suite.schedulers.core import Explanation, Scheduler
@@ -36,7 +37,7 @@ class Driver:
     """The course of one study: gives out trials, takes reports, decides, and writes all of it down.
 
     ``on_environment`` is called with the facts of every environment not seen before, ``launch`` has the searcher
-    asked: at once, or in the background while trials train.
+    asked: at once, or in the background while trials train. ``allotment`` says what each trial is given of a GPU.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class Driver:
         num_trials: int | None,
         on_environment: Callable[[dict[str, Any]], None] | None = None,
         launch: Launch = at_once,
+        allotment: Allotment | None = None,
     ) -> None:
         self.study, self.journal = study, journal
         self.searcher, self.scheduler, self.stoppers = searcher, scheduler, stoppers
-        self.suggestions, self.forecast = Suggestions(searcher, launch), Forecast()
+        self.allotment, self.forecast = allotment, Forecast()
+        self.suggestions = Suggestions(searcher, launch, allotment.foresee_point if allotment is not None else None)
         self.num_trials = num_trials
         #: Bytes of main memory of the machine that has most; what tells of kills, if all is on this machine.
         self.most_memory = 0.0
@@ -91,15 +94,16 @@ class Driver:
 
     def next_trial(self, patience_s: float = 0.0) -> NewTrial | None:
         """The next trial to run; None if there is none (see :attr:`finished`), or not within ``patience_s``."""
-        if self.finished:
-            return None
-        if self.waiting:
-            return self._again(min(self.waiting, key=self._turn))
-        if not self.suggestions.open:
-            self.suggestions.begin(self._next_number, self.seq)
-        if not self.suggestions.wait(patience_s, unless=lambda: self.stopping):
-            return None
-        return self._made(self.suggestions.take())
+        while not self.finished:
+            if self.waiting:
+                return self._again(min(self.waiting, key=self._turn))
+            if not self.suggestions.open:
+                self.suggestions.begin(self._next_number, self.seq)
+            if not self.suggestions.wait(patience_s, unless=lambda: self.stopping):
+                return None
+            if (new := self._made(self.suggestions.take())) is not None:
+                return new
+        return None
 
     def _turn(self, number: int) -> tuple[bool, int]:
         """Who waits at a rung takes no slot, and its scheduler must know it before any other gets there."""
@@ -122,6 +126,7 @@ class Driver:
             return None
         self._next_number += 1
         config = self.study.search_space.config(suggestion.point)
+        given, refusal = self.allotment.facts(config) if self.allotment is not None else ({}, "")
         self._write(
             "trial",
             number=number,
@@ -133,9 +138,13 @@ class Driver:
             origin=suggestion.origin,
             seen=making.seen,
             note=suggestion.note,
+            **({"resources": given} if given else {}),
         )
         trial = self.live[number] = Live(suggestion.point, config)
         self._tell(number, trial, State.PENDING)  # as after a restart, so that the searcher knows the same
+        if refusal:
+            self.conclude(number, trial, Stopped("gpu_memory", refusal, State.INFEASIBLE))
+            return None
         return NewTrial(number, trial_id(number), config)
 
     def _cannot_suggest(self, error: BaseException) -> None:
@@ -321,6 +330,8 @@ class Driver:
 
     def _count_failure(self, number: int, trial: Live, state: State, error: Mapping[str, Any] | None) -> None:
         alive = {other: live.iteration for other, live in self.live.items() if live.best is not None}
+        if state is State.INFEASIBLE:
+            return  # nothing has failed: it was never started
         failed = not state.succeeded or trial.best is None
         self.first_failures.ended(number, error, failed=failed, iteration=trial.iteration, alive=alive)
         if not self.stopping and (verdict := self.first_failures.verdict()) is not None:

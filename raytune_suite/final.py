@@ -17,12 +17,16 @@ logger = logging.getLogger("raytune_suite")
 
 
 def test(
-    settings: Mapping[str, Any], record: Record, needs: Request, run: Callable[..., Any]
+    settings: Mapping[str, Any],
+    record: Record,
+    needs: Callable[[Mapping[str, Any]], Request],
+    run: Callable[..., Any],
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Evaluate the best trial and the default on held-out data; yields trial numbers and flat metrics.
 
-    Each is loaded from its best checkpoint, in a worker that ``run`` finds. One without a ``test`` yields nothing;
-    one whose test fails is logged and skipped, because the study's result stands without it.
+    Each is loaded from its best checkpoint, in a worker that ``run`` finds for what its configuration ``needs``. One
+    without a ``test`` yields nothing; one whose test fails is logged and skipped, because the study's result stands
+    without it.
     """
     import ray
 
@@ -31,7 +35,7 @@ def test(
         saved = best_checkpoint(settings, trial)
         if saved is not None:
             given = Given(**trial.given)
-            asked = beyond(needs, given)
+            asked = beyond(needs(trial.config), given)
             context = (trial.trial_id, asked.cpu, asked.gpu, given.split)
             tasks.append((trial, run(asked, _evaluate, dict(settings), trial.config, str(saved.path), context)))
     for trial, task in tasks:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from raytune_suite import resources, shares
 from raytune_suite.errors import PlanError
@@ -124,7 +124,8 @@ class Plan:
         return lines
 
     def _wasted(self) -> str:
-        return _waste(self.request) if _idle(self.request) > WASTE else ""
+        wasteful = not resources.is_auto(self.study) and _idle(self.request) > WASTE
+        return _waste(self.request) if wasteful else ""
 
     def _cpu_torch(self) -> str:
         try:
@@ -141,8 +142,22 @@ class Plan:
         return "all trials start at once, so the searcher learns nothing in between: lower max_concurrent"
 
 
-def make(study: Study, cluster: Cluster, forecast: int | None = None) -> Plan:
-    """Decide how ``study`` runs on ``cluster``; ``forecast``: bytes that a typical trial allocates on a GPU.
+class Foreseen(Protocol):
+    """What a typical trial allocates on a GPU, in bytes; None if nobody can say. ``text``: the same in words."""
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes of its tensors."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """For the plan."""
+        ...
+
+
+def make(study: Study, cluster: Cluster, foreseen: Foreseen | None = None) -> Plan:
+    """Decide how ``study`` runs on ``cluster``; ``foreseen``: what ``gpu: auto`` goes by.
 
     Raises:
         PlanError: the request fits no node or wastes too much of each GPU, or the scheduler's options cannot work.
@@ -151,7 +166,7 @@ def make(study: Study, cluster: Cluster, forecast: int | None = None) -> Plan:
 
     if problems := schedulers.check(study):
         raise PlanError("\n".join(["the study cannot run as it is:", *(f"  - {p}" for p in problems)]))
-    request = resources.request(study, cluster, forecast=forecast)
+    request = resources.request(study, cluster, forecast=foreseen.bytes if foreseen is not None else None)
     refuse_waste(study, request)
     slots = resources.slots(request, cluster, study.max_concurrent)
     rungs = schedulers.rungs(study)
@@ -167,6 +182,7 @@ def make(study: Study, cluster: Cluster, forecast: int | None = None) -> Plan:
         earliest_stop=min(rungs, default=None),
         folder=study.folder,
         scheduler=tuple(schedulers.describe(study)),
+        forecast=foreseen.text if foreseen is not None else "",
     )
 
 
@@ -185,7 +201,7 @@ def _waste(request: Request) -> str:
 def refuse_waste(study: Study, request: Request) -> None:
     """Raise PlanError if equal shares leave more of a GPU idle than the study allows."""
     asked = study.resources
-    if not isinstance(asked, str) and _idle(request) > asked.max_waste + 1e-3:
+    if not isinstance(asked, str) and asked.gpu != "auto" and _idle(request) > asked.max_waste + 1e-3:
         rule = f"max_waste is {asked.max_waste:g}; resources: {{max_waste: 1}} allows it"
         raise PlanError(f"{_waste(request)} ({rule})")
 

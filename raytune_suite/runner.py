@@ -10,8 +10,7 @@ import logging
 import os
 import shutil
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,14 +35,15 @@ from raytune_suite.checkpoints import TrialCheckpoints
 from raytune_suite.driver import Driver
 from raytune_suite.engine import choice, running
 from raytune_suite.errors import EnvironmentMismatchError, RaytuneError
-from raytune_suite.journal import Journal
+from raytune_suite.journal import Journal, read
 from raytune_suite.judging import judging
 from raytune_suite.logfile import written_to
+from raytune_suite.memory.allotment import Allotment, allotment
 from raytune_suite.mirror import Mirror
 from raytune_suite.plan import Plan
 from raytune_suite.record import Record
 from raytune_suite.resolve import resolve
-from raytune_suite.resources import Cluster, asks_memory, slots
+from raytune_suite.resources import Cluster, Request, asks_memory
 from raytune_suite.retention import Retention
 from raytune_suite.schedulers.core import Scheduler
 from raytune_suite.search.core import Searcher
@@ -51,12 +51,12 @@ from raytune_suite.search.preparation import Preparation
 from raytune_suite.search.suggestions import Background, Launch, at_once
 from raytune_suite.signals import exit_code, handled
 from raytune_suite.silence import Silence
+from raytune_suite.slots import PackedSlots, Slots
 from raytune_suite.states import State
 from raytune_suite.study import Study
 from raytune_suite.tensorboard import TensorBoardWriter
 
 logger = logging.getLogger("raytune_suite")
-_LOOK_AGAIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,7 @@ class Run:
         self.verbosity, self.console, self.sources = verbosity, console, sources
         self.scratch = folder / ".scratch"
         self.wanted, self.engine = engine, choice.USUAL
+        self.allotment: Allotment | None = None
 
     def all(self, address: str | None, num_cpus: float | None, num_gpus: float | None) -> Results:
         """Start Ray where there is none, run, and leave no scratch files behind."""
@@ -160,9 +161,24 @@ class Run:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _with_ray(self) -> Results:
-        made = plan.make(self.study, Cluster.of_ray(gpu_memory=asks_memory(self.study)))
+        cluster = Cluster.of_ray(gpu_memory=asks_memory(self.study))
+        self.allotment = allotment(self.study, cluster)
+        try:
+            return self._with_shares(cluster)
+        finally:
+            if self.allotment is not None:
+                self.allotment.close()
+
+    def _with_shares(self, cluster: Cluster) -> Results:
+        typical = None
+        if self.allotment is not None:
+            for event in read(self.folder) if self.past is not None else ():
+                self.allotment.needs.apply(event)
+            self.journal.subscribe(self.allotment.needs.apply)
+            typical = self.allotment.typical()
+        made = plan.make(self.study, cluster, typical)
         code = {"project": str(self.study.project), "trainable": self.study.trainable}
-        below = running.engine(self.engine, _Slots(made, None), code)
+        below = running.engine(self.engine, Slots(made, None) if self.allotment is None else None, code)
         try:
             if not made.cluster.autoscaling:  # else as trials come, so that it grows no faster than they do
                 below.begin(made.request, min(made.slots, made.num_trials))
@@ -175,7 +191,8 @@ class Run:
         searcher = search.build(self.study, [source.earlier for source in self.sources])
         made = replace(made, folder=self.folder, earlier=warmstart.lines(self.sources, searcher))
         scheduler, background = schedulers.build(self.study), Background("searcher")
-        driver = self._driver(made, searcher, scheduler, background if searcher.learns else at_once)
+        aside = searcher.learns or self.allotment is not None
+        driver = self._driver(made, searcher, scheduler, background if aside else at_once)
         record = Record(keep_reports=False)
         restored = self.past.restore(driver, record) if self.past is not None else []
         view = progress.Progress(record, [*made.lines(), *restored], self.console, self.verbosity, folder=self.folder)
@@ -225,6 +242,7 @@ class Run:
             num_trials=made.num_trials,
             on_environment=_Comparison(self.study),
             launch=launch,
+            allotment=self.allotment,
         )
 
     def _notice(self, text: str) -> None:
@@ -248,7 +266,6 @@ class Run:
         scheduler = driver.scheduler
         if scheduler.pauses:
             os.environ.pop("TUNE_RESULT_BUFFER_LENGTH", None)  # every result must be judged before the next
-        slots = _Slots(made, scheduler.population)
         waiting = max(made.slots, scheduler.population or 0) + 1
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting + below.ahead)
         inbox: dict[str, Any] = {}
@@ -256,10 +273,11 @@ class Run:
         self.journal.subscribe(silence)
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
         worker = worker_class(self._settings(scheduler))
-        resources = asking.Asking(self.study, Cluster.of_ray(gpu_memory=asks_memory(self.study)))
+        resources = asking.Asking(self.study, made.cluster, self.allotment)
         driver.most_memory, driver.kills = resources.most_memory, resources.kills
         with below.in_place(worker, scheduler, driver.searcher.learns):
             trials = adapters.SearchAdapter(driver, worker, self.folder, lambda: slots() + below.more(), resources)
+            slots = self._slots(made, scheduler, trials.requests)
             try:
                 tune.run(
                     worker,
@@ -287,6 +305,11 @@ class Run:
             self._prune(scheduler.keeps(self.study.checkpoint.keep) != list(self.study.checkpoint.keep))
         if self.journal.failure is None:
             self.journal.sync()
+
+    def _slots(self, made: Plan, scheduler: Scheduler, asked: Callable[[], Sequence[Request]]) -> Callable[[], int]:
+        if self.allotment is None or scheduler.population:
+            return Slots(made, scheduler.population)
+        return PackedSlots(made, asked)
 
     def _prune(self, kept_all: bool) -> None:
         folders = (self.folder / "checkpoints").glob("*") if kept_all else ()
@@ -323,7 +346,8 @@ class Run:
         if driver.error is not None or (driver.stopped and driver.stopped.state is State.INTERRUPTED):
             return
         settings = self._settings(driver.scheduler)
-        for number, metrics in final.test(settings, record, made.request, below.run):
+        asks = (lambda _: made.request) if self.allotment is None else self.allotment.request
+        for number, metrics in final.test(settings, record, asks, below.run):
             self.journal.append("test", number=number, metrics=metrics)
 
     def _close(self, driver: Driver, record: Record) -> tuple[str, int]:
@@ -336,22 +360,6 @@ class Run:
         self.journal.append("close", state=state, reason=reason, exit_code=code)
         self.journal.sync()
         return state, code
-
-
-class _Slots:
-    """How many trials may be on their way at once; follows the cluster, if the cluster can grow."""
-
-    def __init__(self, made: Plan, population: int | None) -> None:
-        self._made, self._population = made, population or 0
-        self._slots = max(made.slots, self._population)
-        self._until = time.monotonic() + _LOOK_AGAIN_S
-
-    def __call__(self) -> int:
-        if self._made.cluster.autoscaling and time.monotonic() > self._until:
-            self._until = time.monotonic() + _LOOK_AGAIN_S
-            now = slots(self._made.request, Cluster.of_ray(), self._made.study.max_concurrent)
-            self._slots = max(now, self._population)
-        return self._slots
 
 
 class _Comparison:

@@ -53,8 +53,10 @@ LAYERS = (
     "nodes",
     "shares",  # of a GPU, by memory
     "resources",
+    "packing",  # trials of different sizes
     "environment",
     "plan",
+    "slots",
     # the user's code and what hosts it: knows nothing of the driver
     "trainable",
     "tune_trainable",  # ours as a ray.tune.Trainable

@@ -28,7 +28,8 @@ from raytune_suite.study import Study
 class Course:
     """A driver on a real journal and a real searcher, with a scheduler that says what the test wants."""
 
-    def __init__(self, folder: Path, launch: Launch = at_once, **changes: Any) -> None:
+    def __init__(self, folder: Path, launch: Launch = at_once, allotment: Any = None, **changes: Any) -> None:
+        self.allotment = allotment
         base = {
             "name": "course",
             "trainable": "anything:Model",
@@ -50,6 +51,7 @@ class Course:
             Stoppers(self.study),
             num_trials=self.study.num_trials,
             launch=launch,
+            allotment=self.allotment,
         )
 
     def report(self, number: int, iteration: int, loss: Any, decision: str = CONTINUE, **facts: Any) -> str:
@@ -418,3 +420,56 @@ def test_without_repeats_a_metric_of_that_name_is_just_a_metric(course: Course) 
     course.driver.report(0, (1, {"loss": 0.5, "loss/std_error": 0.1}, 1.0, {}), lambda value: CONTINUE)
     assert told[-1].error is None
     assert "repeat_seeds" not in course.events("trial")[0]
+
+
+class Allots:
+    """Gives every trial a quarter, but refuses those whose x is above a limit."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.foreseen: list[Any] = []
+
+    def foresee_point(self, suggestion: Any) -> None:
+        self.foreseen.append(suggestion.point)
+
+    def facts(self, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        assert config in self.foreseen, "it was taken before anybody knew"
+        return {"gpu": 0.25}, "too large" if config["x"] > self.limit else ""
+
+
+def test_a_trial_that_fits_nowhere_is_infeasible_and_the_next_one_is_given_out(tmp_path: Path) -> None:
+    course = Course(tmp_path, allotment=Allots(0.5), num_trials=8, stop={"first_failures": 1})
+
+    given = [new.config["x"] for new in iter(course.driver.next_trial, None)]
+
+    trials = course.record().trials.values()
+    refused = [trial for trial in trials if trial.state is State.INFEASIBLE]
+    assert sorted(given) == sorted(trial.config["x"] for trial in trials if trial not in refused)
+    assert 0 < len(refused) < 8
+    assert all(trial.config["x"] > 0.5 and trial.reason == "too large" for trial in refused)
+    assert all(trial.resources == {"gpu": 0.25} for trial in trials)
+    observed = course.driver.searcher.observed
+    assert {n for n, seen in observed.items() if seen.state is State.INFEASIBLE} == {trial.number for trial in refused}
+    assert course.driver.error is None, "what was never started is no failure of the code"
+    course.journal.close()
+
+
+def test_a_study_of_which_nothing_fits_ends(tmp_path: Path) -> None:
+    course = Course(tmp_path, allotment=Allots(-1), num_trials=4)
+
+    assert course.driver.next_trial() is None
+    assert course.driver.finished
+    assert course.record().counts() == {State.INFEASIBLE: 4}
+    course.journal.close()
+
+
+def test_a_journal_with_refused_trials_can_be_lived_through_again(tmp_path: Path) -> None:
+    course = Course(tmp_path, allotment=Allots(0.5), num_trials=8)
+    while course.driver.next_trial() is not None:
+        pass
+    again = Course(tmp_path / "again", num_trials=8)
+    restore(again.driver, list(read(course.journal.folder)))
+
+    assert again.driver.searcher.observed == course.driver.searcher.observed
+    for made in (course, again):
+        made.journal.close()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+import types
 from typing import Any
 
 import pytest
@@ -112,6 +113,17 @@ def test_what_gpu_memory_means_on_each_kind_of_gpu_is_said() -> None:
     assert "1 x T4 of 15 GiB: not used" in shown
     assert "4 trials at once" in shown
     assert "16 GiB and 512 MiB for its CUDA context" in shown
+
+
+def test_a_forecast_share_is_shown_and_is_no_waste() -> None:
+    some = Cluster((Node(64, 1, gpu_memory=24 * 2**30),))
+    foreseen = types.SimpleNamespace(bytes=12 * 2**30, text="gpu: auto = by forecast")
+
+    made = plan.make(a_plan(some).study, some, foreseen)
+
+    assert made.request.gpu == 0.6666
+    assert "0.6666 GPU, 1 torch thread (gpu: auto = by forecast)" in text(made)
+    assert "of every GPU idle" not in text(made)
 
 
 def test_memory_that_no_share_uses_is_said() -> None:

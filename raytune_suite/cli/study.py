@@ -54,6 +54,7 @@ def check(
     """Validate everything a study needs without starting a trial, and print the plan."""
     from raytune_suite.cli.checklist import checklist
     from raytune_suite.cli.overrides import load
+    from raytune_suite.memory.allotment import foreseen
     from raytune_suite.plan import make
     from raytune_suite.resources import Cluster
     from raytune_suite.search import build
@@ -64,7 +65,9 @@ def check(
     if problems := sum(len(found.problems) for found in items):
         typer.secho(f"\n{problems} problem{'s' if problems > 1 else ''} to mend.", fg="red", err=True)
         raise typer.Exit(2)
-    made = replace(make(loaded, Cluster.local()), earlier=lines(take(loaded), build(loaded)))
+    cluster = Cluster.local()
+    made = make(loaded, cluster, foreseen(loaded, cluster) if step else None)
+    made = replace(made, earlier=lines(take(loaded), build(loaded)))
     typer.echo("\n" + "\n".join(made.lines()))
     typer.echo(f"\nReady: {_command(study, loaded, changes or ())}")
 

@@ -84,11 +84,14 @@ class TuneEngine:
 
 
 class PoolEngine(TuneEngine):
-    """A pool of worker processes, of at most ``limit()``; ``code`` names the project and the trainable."""
+    """A pool of worker processes, of at most ``limit()``; ``code`` names the project and the trainable.
+
+    Without a limit there are as many of each kind as fit on the nodes.
+    """
 
     reuses, ahead = False, 64
 
-    def __init__(self, limit: Callable[[], int], code: Mapping[str, Any]) -> None:
+    def __init__(self, limit: Callable[[], int] | None, code: Mapping[str, Any]) -> None:
         from raytune_suite.engine.pool import Pool
         from raytune_suite.engine.slots import Limits
         from raytune_suite.engine.workers import RayWorkers
@@ -163,6 +166,6 @@ def _number(variable: str) -> float | None:
     return number
 
 
-def engine(name: str, limit: Callable[[], int], code: Mapping[str, Any]) -> Engine:
-    """The engine of this name, for a run of the code; ``limit()``: how many workers there may be."""
+def engine(name: str, limit: Callable[[], int] | None, code: Mapping[str, Any]) -> Engine:
+    """The engine of this name, for a run of the code; ``limit()``: how many workers of one kind there may be."""
     return PoolEngine(limit, code) if name == "pool" else TuneEngine()

@@ -140,6 +140,12 @@ class RayWorkers:
 
 
 def _fitting(needs: Mapping[str, float]) -> int:
-    """How many such requests fit on the nodes that are there, each whole on one node."""
+    """How many such requests fit on the nodes that are there, each whole on one node, a share whole on one GPU."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(int(min(node.get(kind, 0.0) / amount + 1e-9 for kind, amount in needs.items())) for node in nodes)
+    return sum(min(_times(node.get(kind, 0.0), amount, kind) for kind, amount in needs.items()) for node in nodes)
+
+
+def _times(available: float, amount: float, kind: str) -> int:
+    if kind == "GPU" and amount < 1:
+        return int(available) * int(1 / amount + 1e-9)
+    return int(available / amount + 1e-9)

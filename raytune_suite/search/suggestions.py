@@ -95,11 +95,16 @@ class Making:
 
 
 class Suggestions:
-    """A searcher that is asked without being waited for; ``launch`` does the asking."""
+    """A searcher that is asked without being waited for; ``launch`` does the asking.
 
-    def __init__(self, searcher: Searcher, launch: Launch = at_once) -> None:
+    ``after`` is called with each suggestion, in the same breath: to find out what must be known when it is taken.
+    """
+
+    def __init__(
+        self, searcher: Searcher, launch: Launch = at_once, after: Callable[[Suggestion], None] | None = None
+    ) -> None:
         self.searcher = searcher
-        self._launch = launch
+        self._launch, self._after = launch, after
         self._making: Making | None = None
         self._untold: deque[Observation] = deque()
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
@@ -166,6 +171,8 @@ class Suggestions:
         began = time.perf_counter()
         try:
             making.suggestion = self.searcher.ask(making.number)
+            if self._after is not None and making.suggestion is not None:
+                self._after(making.suggestion)
         except Exception as error:
             making.error = error
         except BaseException as error:

@@ -68,3 +68,23 @@ class Hungry(Line):
         if self.model.training and self.iteration > 1 and needed > free:
             raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {needed} units; {free} are free")
         return super().forward(batch)
+
+
+class Sized(Line):
+    """Looks ``mib`` MiB large to a forecast, which is told of a GPU; it is trained as a line on the CPU.
+
+    It reports a fifth more than that, and what ``share`` of a GPU it had.
+    """
+
+    def _start(self, config: Mapping[str, Any], context: Context) -> None:
+        self.share = context.gpu
+        super()._start(config, replace(context, gpu=0))
+
+    def build_model(self) -> nn.Module:
+        model = super().build_model()
+        if self.context.gpu:
+            model.register_buffer("ballast", torch.zeros(self.config["mib"] * 2**18))
+        return model
+
+    def step(self) -> dict[str, Any]:
+        return {**super().step(), "share": self.share, "memory/gpu_mb": 1.2 * (self.config["mib"] + 36)}
