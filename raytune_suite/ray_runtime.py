@@ -68,6 +68,7 @@ def connected(address: str | None, verbosity: int, num_cpus: float | None, num_g
     else:
         # Everything on the loopback address: nobody else can reach what would run any code they send.
         wanted = {
+            "address": "local",  # without it Ray joins any cluster that somebody has started on this machine
             "_node_ip_address": "127.0.0.1",
             "include_dashboard": False,
             "num_cpus": num_cpus,

@@ -46,3 +46,14 @@ def test_a_ray_that_does_not_start_is_told_in_one_line(
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     with pytest.raises(PlanError, match=words), ray_runtime.connected(address, 0, None, None):
         pass
+
+
+def test_a_cluster_that_somebody_started_here_is_joined_only_when_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.init", lambda **options: asked.append(options["address"]))
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    for address in (None, "auto"):
+        with ray_runtime.connected(address, -1, None, None):
+            pass
+    assert asked == ["local", "auto"]

@@ -1,10 +1,13 @@
 """Kill workers, a node of a cluster, and the whole head, in the middle of a study; then count what was lost.
 
-    python tests/drills/kill_machines.py [--trials 12] [worker] [node] [head]
+    python tests/drills/kill_machines.py [--trials 12] [--engine pool] [worker] [node] [head]
 
 worker: SIGKILL for a worker every few seconds, with retries for failures. node: three raylets on this machine, one of
-them killed with its workers; its trials go on elsewhere and count as preempted. head: driver, Ray and the local folder
-are gone; a server that speaks S3 (moto) has the copy, and another driver goes on from there.
+them killed with its workers in the middle of a trial, which goes on elsewhere and counts as preempted. head: driver,
+Ray and the local folder are gone; a server that speaks S3 (moto) has the copy, and another driver goes on from there.
+
+"went on" has, for each trial that was cut off, the iteration of the checkpoint it went on from and how many iterations
+had been reported by then; 0 is its beginning. Curves without a gap or an iteration twice are whole.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any
 import psutil
 
 from raytune_suite.journal import read
-from raytune_suite.record import Record, fold
+from raytune_suite.record import Record, Run, TrialRecord, fold
 
 STUDY = """
 trainable: toys:Quadratic
@@ -52,8 +55,10 @@ Driver = subprocess.Popen[bytes]
 class Project:
     """A folder with toys and a study, and the driver that runs it."""
 
-    def __init__(self, folder: Path, trials: int, storage: str = "./experiments", **environment: str) -> None:
-        self.folder, self.trials = folder, trials
+    def __init__(
+        self, folder: Path, trials: int, engine: str, storage: str = "./experiments", **environment: str
+    ) -> None:
+        self.folder, self.trials, self.engine = folder, trials, engine
         folder.mkdir(parents=True)
         (folder / "toys.py").write_text((Path(__file__).parents[1] / "cluster" / "toys.py").read_text())
         (folder / "study.yaml").write_text(STUDY.format(trials=trials, storage=storage))
@@ -63,7 +68,7 @@ class Project:
     def start(self, *words: str, loopback: bool = False) -> Driver:
         """Start a command of raytune's; ``loopback``: to join one on 127.0.0.1."""
         program = ["-c", LOOPBACK] if loopback else ["-m", "raytune_suite"]
-        command = [sys.executable, *program, *words, "-q"]
+        command = [sys.executable, *program, *words, "--engine", self.engine, "-q"]
         log = (self.folder / "log").open("ab")
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
 
@@ -87,7 +92,8 @@ class Project:
         again = sum(len(after.trials[n].runs) != len(t.runs) for n, t in ended.items())
         whole = sum([r.iteration for r in t.reports] == list(range(1, 10)) for t in after.trials.values())
         retries = [why for t in after.trials.values() for why in t.retries]
-        resumed = sum(1 for t in after.trials.values() for run in t.runs[1:] if run.restored)
+        went_on = [(t, run) for t in after.trials.values() for run in t.runs[1:]]
+        places = [f"{run.restored or 0} of {_reported(t, run)}" for t, run in went_on]
         counted = ", ".join(f"{retries.count(why)} {why}" for why in sorted(set(retries))) or "none"
         done = f"{sum(t.state.ended for t in after.trials.values())}/{self.trials}"
         return [
@@ -98,14 +104,19 @@ class Project:
             str(again),
             f"{whole} whole curves",
             counted,
-            str(resumed),
+            ", ".join(places) or "none",
             str(code),
         ]
 
 
-def worker(folder: Path, trials: int) -> Row:
+def _reported(trial: TrialRecord, run: Run) -> int:
+    """How far the trial had come when this stay on a worker began."""
+    return max((report.iteration for report in trial.reports if report.time < run.started), default=0)
+
+
+def worker(folder: Path, trials: int, engine: str) -> Row:
     """Kill a worker every few seconds."""
-    project, kills = Project(folder / "worker", trials), 0
+    project, kills = Project(folder / "worker", trials, engine), 0
     driver = project.start("run", "study.yaml")
     while driver.poll() is None and kills < 5:
         reports = sum(len(t.reports) for t in project.record().trials.values())
@@ -118,19 +129,20 @@ def worker(folder: Path, trials: int) -> Row:
     return project.row("worker", kills, before, driver.wait())
 
 
-def node(folder: Path, trials: int) -> Row:
-    """Kill one of three raylets and its workers."""
+def node(folder: Path, trials: int, engine: str) -> Row:
+    """Kill one of three raylets and its workers, while it is in the middle of a trial."""
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_AUTH_MODE"] = "disabled"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1"})
     nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1") for _ in range(3)]
     try:
-        project = Project(folder / "node", trials, RAY_AUTH_MODE="disabled")
+        project = Project(folder / "node", trials, engine, RAY_AUTH_MODE="disabled")
         driver = project.start("run", "study.yaml", "--address", cluster.address, loopback=True)
-        project.until(lambda record: sum(t.iteration > 3 for t in record.trials.values()) >= 3, driver)
+        project.until(lambda record: any(_in_the_middle(t) for t in record.trials.values()), driver)
         before = project.record()
-        raylet = nodes[0].all_processes["raylet"][0].process.pid
+        where = next(t.node for t in before.trials.values() if _in_the_middle(t))
+        raylet = next(node for node in nodes if node.node_id == where).all_processes["raylet"][0].process.pid
         for process in [*psutil.Process(raylet).children(recursive=True), psutil.Process(raylet)]:
             process.kill()
         return project.row("node", 1, before, driver.wait())
@@ -138,7 +150,11 @@ def node(folder: Path, trials: int) -> Row:
         cluster.shutdown()
 
 
-def head(folder: Path, trials: int) -> Row:
+def _in_the_middle(trial: TrialRecord) -> bool:
+    return trial.state == "running" and trial.iteration in (4, 5)
+
+
+def head(folder: Path, trials: int, engine: str) -> Row:
     """Kill driver and Ray, lose the folder, and go on from S3 on another machine."""
     server = subprocess.Popen(
         [sys.executable, "-c", "from moto.server import main; main(['-H', '127.0.0.1', '-p', '5999'])"],
@@ -149,7 +165,7 @@ def head(folder: Path, trials: int) -> Row:
     query = "endpoint_override=127.0.0.1:5999&scheme=http&region=us-east-1"
     try:
         _bucket(query, keys)
-        project = Project(folder / "head", trials, f"s3://bucket/runs?{query}", **keys)
+        project = Project(folder / "head", trials, engine, f"s3://bucket/runs?{query}", **keys)
         driver = project.start("run", "study.yaml")
         project.until(lambda record: sum(t.state.ended for t in record.trials.values()) >= trials // 2, driver)
         time.sleep(6)
@@ -159,12 +175,20 @@ def head(folder: Path, trials: int) -> Row:
         driver.wait()
         before = project.record()
         project.experiment.rename(folder / "lost")
-        other = Project(folder / "other", trials, f"s3://bucket/runs?{query}", **keys)
+        other = Project(folder / "other", trials, engine, f"s3://bucket/runs?{query}", **keys)
         code = other.start("resume", f"s3://bucket/runs/drill?{query}", "--project", ".").wait()
-        return other.row("head (what ended 5 s before)", 1, before, code, until=killed - 5)
+        row = other.row("head (what ended 5 s before)", 1, before, code, until=killed - 5)
+        return [*row[:-1], f"{row[-1]}; the copy was {_behind(folder / 'lost', other.experiment, killed):.1f} s behind"]
     finally:
         server.kill()
         server.wait()
+
+
+def _behind(lost: Path, found: Path, killed: float) -> float:
+    """How long before the kill the first event was written that was not in the copy; 0 if all were."""
+    there = next((event["seq"] - 1 for event in read(found) if event["event"] == "session" and event["seq"] > 2), 0)
+    missing = [event["time"] for event in read(lost) if event["seq"] > max(there, 1)]
+    return max(0.0, killed - min(missing, default=killed))
 
 
 def _bucket(query: str, keys: dict[str, Any]) -> None:
@@ -180,7 +204,7 @@ def _bucket(query: str, keys: dict[str, Any]) -> None:
             return
 
 
-CASES: dict[str, Callable[[Path, int], Row]] = {"worker": worker, "node": node, "head": head}
+CASES: dict[str, Callable[[Path, int, str], Row]] = {"worker": worker, "node": node, "head": head}
 
 
 def main() -> None:
@@ -188,12 +212,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=list(CASES))
     parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--engine", choices=("pool", "tune"), default="pool")
     given = parser.parse_args()
-    columns = ("killed", "kills", "ended", "lost", "repeated", "curves", "retries", "from a checkpoint", "exit code")
+    columns = ("killed", "kills", "ended", "lost", "repeated", "curves", "retries", "went on", "exit code")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for case in given.cases:
         with tempfile.TemporaryDirectory(prefix="rt-", dir="/tmp") as name:
-            print(f"| {' | '.join(CASES[case](Path(name), given.trials))} |", flush=True)
+            print(f"| {' | '.join(CASES[case](Path(name), given.trials, given.engine))} |", flush=True)
 
 
 if __name__ == "__main__":
