@@ -24,7 +24,9 @@ Project = Annotated[
 Address = Annotated[str | None, typer.Option(help="A running Ray cluster; a local one otherwise.")]
 Below = Annotated[
     str | None,
-    typer.Option("--engine", help="pool: a few workers for all trials; tune: Ray Tune's own. [env: RAYTUNE_ENGINE]"),
+    typer.Option(
+        "--engine", help="pool (the usual): a few workers for all trials; tune: Ray Tune's own. [env: RAYTUNE_ENGINE]"
+    ),
 ]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Also show what the workers print.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the summary.")]

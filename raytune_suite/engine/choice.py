@@ -11,7 +11,7 @@ from raytune_suite.errors import PlanError
 logger = logging.getLogger("raytune_suite")
 
 ENGINES = ("pool", "tune")
-USUAL = "tune"
+USUAL = "pool"
 VARIABLE = "RAYTUNE_ENGINE"
 _told: set[str] = set()
 
