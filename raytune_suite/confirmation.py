@@ -107,7 +107,7 @@ def _trained(study: Study, project: Path | str | None, engine: dict[str, Any]) -
         return run(study, **engine)
     found = load(study.folder)
     if found.status == "finished":  # the driver ended between the last training and the verdict
-        return Results(found, "finished", 0)
+        return Results(found.folder, "finished", 0)
     return resume(study.folder, project=project, **engine)
 
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,11 +62,16 @@ logger = logging.getLogger("raytune_suite")
 
 @dataclass(frozen=True)
 class Results:
-    """What a run leaves: the experiment, to be read at leisure, and how the run ended."""
+    """What a run leaves: its folder, the experiment in it, which is read when asked for, and how the run ended."""
 
-    experiment: Experiment
+    folder: Path
     state: str
     exit_code: int
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The record, with tables and curves."""
+        return load(self.folder)
 
     @property
     def best_config(self) -> dict[str, Any]:
@@ -230,7 +236,7 @@ class Run:
         if driver.error is not None and isinstance(driver.error, RaytuneError):
             raise driver.error
         self.journal.close()  # read while it is open, the experiment would still be running
-        return Results(load(self.folder), state, code)
+        return Results(self.folder, state, code)
 
     def _driver(self, made: Plan, searcher: Searcher, scheduler: Scheduler, launch: Launch) -> Driver:
         return Driver(
@@ -260,7 +266,7 @@ class Run:
         """Let Ray Tune run the trials; returns when all have ended or the study was stopped."""
         from ray import tune
 
-        from raytune_suite import adapters, asking
+        from raytune_suite import adapters, asking, forgetting
         from raytune_suite.worker import worker_class
 
         scheduler = driver.scheduler
@@ -289,7 +295,7 @@ class Run:
                     callbacks=[
                         adapters.StartCallback(driver),
                         adapters.SilenceCallback(silence, self._notice),
-                        *self._callbacks(),
+                        *(self._callbacks() or forgetting.suited(scheduler)),
                     ],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     reuse_actors=below.reuses,
