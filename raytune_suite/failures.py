@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from raytune_suite.states import State
 from raytune_suite.watchdog import hang
@@ -11,6 +13,7 @@ from raytune_suite.watchdog import hang
 HOST_MEMORY = "HostMemoryError"
 """The kind of a failure of a worker that was ended because main memory ran out."""
 _TRACE_LINES = 40
+_ANSWER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,39 @@ def _lost_worker(error: BaseException, trial_dir: Path, killed: bool) -> Failure
     text = str(error)
     if getattr(error, "preempted", False) or "node has died" in text.lower():
         return Failure(State.PREEMPTED, type(error).__name__, "the trial's node was lost")
+    if isinstance(error, _unavailable()) and _a_node_is_lost():
+        return Failure(State.PREEMPTED, type(error).__name__, "the trial's node cannot be reached")
     if "running low on memory" in text:  # the words of Ray's memory monitor
         return Failure(State.OOM, HOST_MEMORY, "Ray killed the worker because its node ran low on memory")
     if killed:
         return Failure(State.OOM, HOST_MEMORY, "the kernel killed the worker because memory ran out")
     return Failure(State.FAILED, type(error).__name__, "the worker process died", _shorten(text))
+
+
+def _unavailable() -> type[BaseException]:
+    """What Ray raises for a worker that is silent, and of whose death its node has not told."""
+    from ray.exceptions import ActorUnavailableError
+
+    return cast("type[BaseException]", ActorUnavailableError)
+
+
+def _a_node_is_lost() -> bool:
+    """Whether a node that Ray still counts on does not answer: Ray itself knows only after many seconds."""
+    import ray
+
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+    except Exception:  # whatever Ray raises where nobody can be asked any more
+        return False
+    return any(not _answers(str(node["NodeManagerAddress"]), int(node["NodeManagerPort"])) for node in nodes)
+
+
+def _answers(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=_ANSWER_S):
+            return True
+    except OSError:
+        return False
 
 
 def _shorten(trace: str, head: int = 5) -> str:

@@ -22,7 +22,11 @@ def check(study: Study, changed: Study) -> None:
         rests = "its brackets rest on it" if name == "hyperband" else "nobody knows what of it rests on it"
         raise ExperimentError(f"max_iterations cannot change under {name}: {rests}. Run the study under another name.")
     if study.repeats > 1:
-        raise ExperimentError("max_iterations cannot change with repeats: a configuration's trainings are over.")
+        raise ExperimentError(
+            f"max_iterations cannot change with repeats ({study.repeats}): a configuration's trainings are over. More "
+            "configurations can be added with --num-trials, failed ones tried again with retry; for longer trainings "
+            "run the study under another name, with this one under from."
+        )
     if name in ("pbt", "pb2") and "perturbation_interval" not in study.scheduler.options:
         raise ExperimentError(
             f"max_iterations cannot change under {name} without a perturbation_interval: it would change with it. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,16 @@ def test_a_worker_that_vanished_ran_out_of_memory_if_the_kernel_says_so(
 def test_what_the_worker_knows_of_its_batches_comes_through(tmp_path: Path) -> None:
     error = TrialError("oom", "OutOfMemoryError", "CUDA out of memory", "trace", 32)
     assert classify(error, tmp_path).divisible == 32
+
+
+@pytest.mark.parametrize(("listening", "state"), [(True, State.FAILED), (False, State.PREEMPTED)])
+def test_a_worker_whose_node_does_not_answer_was_on_a_lost_one(
+    listening: bool, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = exceptions.ActorUnavailableError("RPC error: Socket closed", b"0" * 16)
+    with socket.create_server(("127.0.0.1", 0)) as raylet:
+        node = {"Alive": True, "NodeManagerAddress": "127.0.0.1", "NodeManagerPort": raylet.getsockname()[1]}
+        monkeypatch.setattr("ray.nodes", lambda: [node, {**node, "Alive": False, "NodeManagerPort": 1}])
+        if not listening:
+            raylet.close()
+        assert classify(silent, tmp_path).state is state

@@ -34,7 +34,7 @@ trainable: toys:Quadratic
 metric: validation/loss
 num_trials: {trials}
 max_iterations: 9
-space: {{x: {{uniform: [0, 1]}}, sleep: 0.1}}
+space: {{x: {{uniform: [0, 1]}}, sleep: {seconds}}}
 search: {search}
 scheduler: {scheduler}
 max_concurrent: {slots}
@@ -52,7 +52,8 @@ def drill(case: str, kills: int, trials: int, seed: int, engine: str) -> list[st
         folder = Path(name)
         (folder / "toys.py").write_text((Path(__file__).parents[1] / "cluster" / "toys.py").read_text())
         named = OPTIONS.get(scheduler, scheduler)
-        (folder / "study.yaml").write_text(STUDY.format(trials=trials, search=search, scheduler=named, slots=slots))
+        options = {"trials": trials, "search": search, "scheduler": named, "slots": slots}
+        (folder / "study.yaml").write_text(STUDY.format(**options, seconds=0.1 * int(slots)))
         while done < kills and not over(folder / "drill"):
             before = finished(folder / "drill")
             begun = bool(count_of(folder / "drill", "session"))

@@ -91,7 +91,8 @@ class Project:
         lost = sum((after.trials[n].state, after.trials[n].value) != (t.state, t.value) for n, t in ended.items())
         again = sum(len(after.trials[n].runs) != len(t.runs) for n, t in ended.items())
         whole = sum([r.iteration for r in t.reports] == list(range(1, 10)) for t in after.trials.values())
-        retries = [why for t in after.trials.values() for why in t.retries]
+        retried = [e for e in read(self.experiment) if e["event"] == "retry"]
+        retries = [f"{e['state']} ({(e.get('error') or {}).get('type')})" for e in retried]
         went_on = [(t, run) for t in after.trials.values() for run in t.runs[1:]]
         places = [f"{run.restored or 0} of {_reported(t, run)}" for t, run in went_on]
         counted = ", ".join(f"{retries.count(why)} {why}" for why in sorted(set(retries))) or "none"
@@ -143,7 +144,7 @@ def node(folder: Path, trials: int, engine: str) -> Row:
         before = project.record()
         where = next(t.node for t in before.trials.values() if _in_the_middle(t))
         raylet = next(node for node in nodes if node.node_id == where).all_processes["raylet"][0].process.pid
-        for process in [*psutil.Process(raylet).children(recursive=True), psutil.Process(raylet)]:
+        for process in [psutil.Process(raylet), *psutil.Process(raylet).children(recursive=True)]:
             process.kill()
         return project.row("node", 1, before, driver.wait())
     finally:
