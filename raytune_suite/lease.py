@@ -25,6 +25,7 @@ from raytune_suite.remote import Remote
 
 logger = logging.getLogger("raytune_suite")
 FILE, _CLOCK = "driver.json", "driver.clock"
+THREAD = "lease"
 BEAT_S, SILENT_S = 5.0, 20.0
 _SETTLE_S = 0.5
 
@@ -56,7 +57,7 @@ class Lease:
         self._mutex, self._ending = threading.Lock(), threading.Event()
         self._take()
         self._sure = time.monotonic()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=THREAD, daemon=True)
         self._thread.start()
 
     def check(self) -> None:

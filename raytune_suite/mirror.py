@@ -22,6 +22,8 @@ from raytune_suite.remote import Remote
 
 logger = logging.getLogger("raytune_suite")
 SEGMENTS, CHECKPOINTS = "journal", "checkpoints"
+SENDER = "mirror-"
+"""What the names of its threads begin with."""
 _QUIET_S = 5.0
 _GATHER_S = 0.5
 _RUNNING_S = 30.0
@@ -153,7 +155,7 @@ class _Segments(_Sender):
         self._sent = 0
         self._offset = 0
         self._small: dict[str, float] = {}
-        super().__init__(remote, folder, "mirror-journal", allowed)
+        super().__init__(remote, folder, f"{SENDER}journal", allowed)
 
     def learn(self) -> None:
         self._sent = last_event(self.remote.names(SEGMENTS))
@@ -199,7 +201,7 @@ class _Checkpoints(_Sender):
     def __init__(self, remote: Remote, folder: Path, allowed: Allowed) -> None:
         self._there: dict[str, set[str]] = {}
         self._due: dict[str, float] = {}
-        super().__init__(remote, folder, "mirror-checkpoints", allowed)
+        super().__init__(remote, folder, f"{SENDER}checkpoints", allowed)
 
     def wrote(self, trial_id: str, iteration: int) -> None:
         """A running trial has a new checkpoint, in the place of one that is there perhaps."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -175,6 +179,29 @@ def test_a_remote_that_never_answers_delays_nobody(tmp_path: Path, uri: str, mon
     running.trial(0)
     assert "the last 6 events" in (running.close(0.1) or "")
     failing.released.set()
+
+
+def test_a_process_ends_although_a_request_hangs(tmp_path: Path) -> None:
+    """Under the timeout of the test, that is: pyarrow alone would wait for more than 40 s."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"s3://bucket/toy?endpoint_override=127.0.0.1:{silent.getsockname()[1]}&scheme=http&region=us-east-1"
+        code = f"""
+import sys
+from pathlib import Path
+from raytune_suite.journal import Journal
+from raytune_suite.mirror import Mirror
+from raytune_suite.signals import leave
+with Journal.create({str(tmp_path / "toy")!r}) as journal:
+    journal.append("experiment", version=1)
+    copy = Mirror({uri!r}, Path({str(tmp_path / "toy")!r}))
+    print(copy.close(0.5))
+sys.exit(leave(143))
+"""
+        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+        command, environment = [sys.executable, "-c", code], {**os.environ, **keys}
+        done = subprocess.run(command, env=environment, timeout=30, capture_output=True, text=True, check=False)
+    assert done.returncode == 143, done.stderr
+    assert "the last 1 event of the journal" in done.stdout
 
 
 def test_a_local_folder_that_is_ahead_is_taken_as_it_is(tmp_path: Path, uri: str) -> None:

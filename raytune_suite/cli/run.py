@@ -158,8 +158,10 @@ def _start(study: Study, **options: Any) -> int:
 
 def _logged(folder: Path, start: Callable[[], Results]) -> int:
     """Run a study; where a crash of ours has left its traceback in the experiment's log, say so."""
+    from raytune_suite.signals import leave
+
     try:
-        return start().exit_code
+        return leave(start().exit_code)
     except RaytuneError:
         raise
     except Exception as error:

@@ -100,7 +100,9 @@ def confirm(
         _print(verdict_view(outcome.verdict), outcome.verdict.data(), as_json)
     else:
         typer.secho(f"Not confirmed yet: raytune confirm {folder} goes on.", fg="red", err=True)
-    raise typer.Exit(outcome.results.exit_code)
+    from raytune_suite.signals import leave
+
+    raise typer.Exit(leave(outcome.results.exit_code))
 
 
 @contextmanager
