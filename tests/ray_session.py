@@ -1,4 +1,4 @@
-"""The one Ray that all tests share: local, on the loopback address, with two CPUs and two fake GPUs."""
+"""The one Ray that all tests share: local, on the loopback address, with two CPUs and four fake GPUs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ray_local() -> Iterator[None]:
             _node_ip_address="127.0.0.1",
             include_dashboard=False,
             num_cpus=2,
-            num_gpus=2,
+            num_gpus=4,
             _temp_dir=temp,
             log_to_driver=False,
             object_store_memory=200 * 2**20,

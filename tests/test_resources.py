@@ -326,13 +326,13 @@ def test_this_machine_is_seen_without_ray() -> None:
 
 @pytest.mark.ray
 def test_a_ray_session_is_seen_as_it_is(ray_local: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAYTUNE_GPUS", "2x24GiB")
+    monkeypatch.setenv("RAYTUNE_GPUS", "4x24GiB")
     cluster = Cluster.of_ray()
 
     assert [node.gpu_memory for node in cluster.nodes] == [None]
     assert [node.gpu_memory for node in Cluster.of_ray(gpu_memory=True).nodes] == [24 * 2**30]
 
-    assert [(node.cpu, node.gpu) for node in cluster.nodes] == [(2, 2)]
+    assert [(node.cpu, node.gpu) for node in cluster.nodes] == [(2, 4)]
     assert not cluster.autoscaling
 
 

@@ -8,6 +8,7 @@ calls them: an actor's error before that of its task, a removed actor's stop onl
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from raytune_suite.engine.residence import Event, Reply
+from raytune_suite.engine.residence import Event, Here, Reply
 from raytune_suite.engine.slots import MOST_PARKED, Limits, Slots
 from raytune_suite.engine.tenants import TRAIN, Process, Stage, Task, Tenant, Workers
 
@@ -23,8 +24,8 @@ from raytune_suite.engine.tenants import TRAIN, Process, Stage, Task, Tenant, Wo
 class Pool(Slots):
     """What Tune's controller takes for its ``RayActorManager``; ``processes``, if given, are there already."""
 
-    def __init__(self, workers: Workers, limits: Limits, processes: list[Process] | None = None) -> None:
-        super().__init__(workers, limits, processes)
+    def __init__(self, workers: Workers, limits: Limits, processes: list[Process] | None = None, **more: Any) -> None:
+        super().__init__(workers, limits, processes, **more)
         self._tenants: dict[int, Tenant] = {}
         self._due: deque[Callable[[], None]] = deque()
         self._numbers = 0
@@ -219,6 +220,8 @@ class Pool(Slots):
             self._lost(process, RayActorError(error_msg=str(answer)))
         else:
             process.ready = True
+            if isinstance(answer, Here):
+                process.gpus = frozenset((answer.node, gpu) for gpu in answer.gpus)
 
     def _answer_call(self, tenant: Tenant, task: Task, answer: Any) -> None:
         if tenant.task is not task:
@@ -269,6 +272,7 @@ class Pool(Slots):
     def _house(self) -> bool:
         """Give free processes to pending tenants, in order; start processes for those left over."""
         housed = False
+        self.keep_room()
         for request, queue in list(self.pending.items()):
             while queue and (process := self.free(request)) is not None:
                 tenant = queue.popleft()
@@ -283,6 +287,7 @@ class Pool(Slots):
         """The tenant has its process to itself; those before it have left."""
         process = tenant.home
         tenant.stage = Stage.LIVE
+        self.reservation.began(tenant, itertools.chain(*self.pending.values()))
         process.served += 1
         again = tenant in self._live_actors_to_ray_actors_resources
         self._live_actors_to_ray_actors_resources[tenant] = (process.handle, None)

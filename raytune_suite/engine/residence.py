@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 BUCKET_S = 0.05
 """A turn begins no further trial once it is this old."""
@@ -66,6 +66,15 @@ class Maker:
         return getattr(importlib.import_module(self.module), self.name)(**self.fixed, **arguments)
 
 
+class Here(NamedTuple):
+    """Where a process is: its node's address and id, its own id, the GPUs that Ray gave it."""
+
+    address: str
+    pid: int
+    node: str
+    gpus: tuple[str, ...]
+
+
 class Residence:
     """The trainables of one process. Those with a true ``reusable`` are reset for the next trial instead of remade."""
 
@@ -80,22 +89,25 @@ class Residence:
         self._failed: set[int] = set()
         self._spoiled = False
 
-    def hello(self, prepare: Maker | None = None) -> tuple[str, int]:
-        """Be there: the node's address and the process id. ``prepare`` does what may be done before any trial."""
+    def hello(self, prepare: Maker | None = None) -> Here:
+        """Be there; ``prepare`` does what may be done before any trial."""
         import ray
 
         if prepare is not None:
             prepare()
-        return ray.util.get_node_ip_address(), os.getpid()
+        context = ray.get_runtime_context()
+        gpus = tuple(str(gpu) for gpu in context.get_accelerator_ids().get("GPU", ()))
+        return Here(ray.util.get_node_ip_address(), os.getpid(), context.get_node_id(), gpus)
 
     def get_current_ip_pid(self) -> tuple[str, int]:
         """What Tune asks of an actor whose place it wants to know."""
-        return self.hello()
+        here = self.hello()
+        return here.address, here.pid
 
     def get_auto_filled_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
         """What Tune asks of an actor that starts, for a trial that ends without a result."""
-        address, pid = self.hello()
-        return {"node_ip": address, "pid": pid}
+        here = self.hello()
+        return {"node_ip": here.address, "pid": here.pid}
 
     # -- being asked ---------------------------------------------------------------------------------------------
 

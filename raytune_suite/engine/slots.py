@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from raytune_suite.engine.reservation import Reservation, held
 from raytune_suite.engine.tenants import Process, Stage, Task, Tenant, Workers
 
 MOST_PARKED = 8
@@ -28,8 +30,15 @@ class Limits:
 class Slots:
     """Processes, the tenants that wait for one (``pending``, by request) and the messages under way (``asked``)."""
 
-    def __init__(self, workers: Workers, limits: Limits, processes: list[Process] | None = None) -> None:
-        self.workers, self.limits = workers, limits
+    def __init__(
+        self,
+        workers: Workers,
+        limits: Limits,
+        processes: list[Process] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.workers, self.limits, self.clock = workers, limits, clock
+        self.reservation = Reservation()
         self.processes: list[Process] = processes if processes is not None else []
         self.pending: dict[Any, deque[Tenant]] = defaultdict(deque)
         self.makers: dict[str, Any] = {}
@@ -55,6 +64,8 @@ class Slots:
         """A process that houses nobody and has the resources; one that is worn out is replaced instead."""
         for process in list(self.processes):
             if process.ready and not process.tenants and process.request == request:
+                if self.reservation.forbids(process):
+                    continue
                 if not self._worn(process):
                     process.request = request  # it may have been begun before the request had its form
                     return process
@@ -73,11 +84,13 @@ class Slots:
 
     def start(self, request: Any, wanted: int) -> None:
         """Start processes for tenants that none is starting for, where there is room; free ones of others make it."""
+        if not self.reservation.allows_start(request):
+            return
         mine = [process for process in self.processes if process.request == request]
         starting = sum(not process.ready for process in mine)
         for _ in range(min(wanted - starting, self.workers.capacity(request) - len(mine))):
             self.begin(request)
-        late = time.monotonic() - _PATIENCE_S
+        late = self.clock() - _PATIENCE_S
         if any(not p.ready and p.request == request and p.asked_at < late for p in self.processes):
             self._make_room(request)
 
@@ -89,7 +102,7 @@ class Slots:
 
     def greet(self, process: Process) -> None:
         """Ask a process whether it is there; until it answers, nobody moves in."""
-        process.ready, process.asked_at = False, time.monotonic()
+        process.ready, process.asked_at = False, self.clock()
         process.busy = self.workers.hello(process)
         self.asked[process.busy] = (process, None, None)
 
@@ -97,9 +110,23 @@ class Slots:
         """End free processes of other requests, one at a time, if they are in the way."""
         for other in self.processes:
             free = other.ready and not other.tenants and other.request != request
-            if free and not self.pending.get(other.request) and self.workers.cramped(request):
+            if free and not self.pending.get(other.request) and self.workers.cramped(request, held(self.processes)):
                 self.retire(other)
                 return
+
+    def keep_room(self) -> None:
+        """See to it that nobody waits for ever: end what stands on the room that is kept for somebody."""
+        if not any(self.pending.values()):
+            self.reservation.holder = None
+            return
+        if self.reservation.look(itertools.chain(*self.pending.values()), self.processes):
+            for other in [process for process in self.processes if not process.ready]:
+                if not self.reservation.allows_start(other.request):  # it may be next in Ray's queue
+                    self.drop(other)
+                    self.workers.end(other, at_once=True)
+        for other in [process for process in self.processes if process.ready and not process.tenants]:
+            if self.reservation.forbids(other):
+                self.retire(other)
 
     def enter(self, process: Process, tenant: Tenant, how: str) -> None:
         """Put a tenant into a process: to ``enter`` it now, or to ``park`` behind the one that trains."""

@@ -52,6 +52,8 @@ class Tenant:
     inbox: deque[Event] = field(default_factory=deque)
     heard: bool = False
     """Whether Tune has been told anything of it: until then it can be made again elsewhere, and nobody would know."""
+    passed: int = 0
+    """How many younger ones have got a process while it waited."""
     alone: bool = False
     """It was in a process that died with several: it shares no turn any more."""
 
@@ -91,6 +93,8 @@ class Process:
     request: Any
     handle: Any
     group: Any = None
+    gpus: frozenset[tuple[Any, Any]] = frozenset()
+    """The node and number of each GPU it has, once it has said so."""
     ready: bool = False
     busy: Any = None
     """The reference of the message it is at, if any."""
@@ -141,8 +145,8 @@ class Workers(Protocol):
         """How many such processes the cluster has room for."""
         ...
 
-    def cramped(self, request: Any) -> bool:
-        """Whether the resources that are free do not suffice for another such process."""
+    def cramped(self, request: Any, held: Mapping[tuple[Any, Any], float]) -> bool:
+        """Whether what is free does not suffice for another such process; ``held``: of each GPU that is in use."""
         ...
 
     def end(self, process: Process, *, at_once: bool = False) -> None:

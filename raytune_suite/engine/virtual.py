@@ -121,7 +121,7 @@ class VirtualWorkers:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
         return self.slots
 
-    def cramped(self, request: Any) -> bool:
+    def cramped(self, request: Any, held: Mapping[tuple[Any, Any], float]) -> bool:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
         return False
 

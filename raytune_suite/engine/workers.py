@@ -117,10 +117,10 @@ class RayWorkers:
             self._fitting[request] = (time.monotonic() + _LOOK_AGAIN_S, fitting)
         return max(1, fitting)
 
-    def cramped(self, request: Any) -> bool:
+    def cramped(self, request: Any, held: Mapping[tuple[Any, Any], float]) -> bool:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
-        free = ray.available_resources()
-        return any(free.get(kind, 0.0) < amount for kind, amount in request.required_resources.items())
+        free, needs = ray.available_resources(), request.required_resources
+        return any(free.get(kind, 0.0) < amount for kind, amount in needs.items()) or _in_fragments(needs, held)
 
     def end(self, process: Process, *, at_once: bool = False) -> None:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
@@ -149,3 +149,17 @@ def _times(available: float, amount: float, kind: str) -> int:
     if kind == "GPU" and amount < 1:
         return int(available) * int(1 / amount + 1e-9)
     return int(available / amount + 1e-9)
+
+
+def _in_fragments(needs: Mapping[str, float], held: Mapping[tuple[Any, Any], float]) -> bool:
+    """Whether the GPUs have too little left one by one, whatever they have together."""
+    amount = needs.get("GPU", 0.0)
+    if not amount:
+        return False
+    most = 1.0 - min(1.0, amount) + 1e-6
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        used = [part for (where, _), part in held.items() if where == node["NodeID"]]
+        untouched = int(node["Resources"].get("GPU", 0)) - len(used)
+        if untouched + sum(part <= most for part in used) >= max(1, amount):
+            return False
+    return True

@@ -71,7 +71,7 @@ class Scripted:
     def capacity(self, request: Any) -> int:
         return self.most
 
-    def cramped(self, request: Any) -> bool:
+    def cramped(self, request: Any, held: Mapping[Any, float]) -> bool:
         return True
 
     def end(self, process: Process, *, at_once: bool = False) -> None:
