@@ -86,7 +86,7 @@ def _bare(folder: str) -> dict[str, float]:
     from benchmarks.busy_mlp import TunedMLP
 
     os.environ.update(BEST_SETTINGS)
-    ray.init(num_cpus=SLOTS, _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=SLOTS, _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
     started = time.time()
     steps: list[tuple[float, float]] = []
     generator = np.random.default_rng(0)

@@ -42,7 +42,7 @@ class First(tune.Callback):
     def on_trial_result(self, **info):
         open(sys.argv[1], "a").write(f"{time.time()}\\n")
 
-ray.init(num_cpus=2, _node_ip_address="127.0.0.1", log_to_driver=False)
+ray.init("local", num_cpus=2, _node_ip_address="127.0.0.1", log_to_driver=False)
 tune.Tuner(
     tune.with_resources(as_tune(DigitsCNN), {"cpu": 1}),
     param_space={"learning_rate": tune.loguniform(1e-4, 1e-2)},

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import math
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ray
-from ray.tune import Callback
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.search_algorithm import SearchAlgorithm
 from ray.tune.stopper import Stopper
@@ -24,12 +21,10 @@ from ray.tune.stopper import Stopper
 from raytune_suite.controller import Waiting
 from raytune_suite.driver import Driver
 from raytune_suite.failures import Failure, classify
-from raytune_suite.live import Given, NewTrial, Report
-from raytune_suite.nodes import amounts
+from raytune_suite.live import CONTINUE, Given, NewTrial, Report
 from raytune_suite.resources import Request
 from raytune_suite.schedulers import Scheduler
-from raytune_suite.silence import Silence, waits
-from raytune_suite.worker import REPORT
+from raytune_suite.worker import REPORT, TRAINING_ITERATION
 
 _GRACE_S = 1.5  # `ray job stop` kills the driver 3 s after asking it to stop
 _WAIT_S = 0.05  # of the loop for the searcher, when no trial runs
@@ -60,6 +55,8 @@ class SuiteTrial(Trial):  # type: ignore[misc]
         super().__init__("raytune", config=new.config, trial_id=new.trial_id, stub=True, **placement, **kwargs)
         self.number = new.number
         self.failure: Failure | None = None
+        #: The last report that was decided upon, as a result.
+        self.shown: dict[str, Any] = {}
         #: Why the driver has ended its worker.
         self.verdict: Failure | None = None
         self._worker_cls = cls
@@ -242,7 +239,7 @@ class SearchAdapter(SearchAlgorithm):  # type: ignore[misc]
 class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
     """Stands before the scheduler that Ray ships: every report passes the driver first."""
 
-    def __init__(self, driver: Driver, scheduler: Scheduler, inbox: dict[str, Report]) -> None:
+    def __init__(self, driver: Driver, scheduler: Scheduler, inbox: dict[str, Sequence[Report]]) -> None:
         self.driver, self.scheduler, self.inner = driver, scheduler, scheduler.ray
         self._inbox = inbox
         self._metric = driver.study.metric
@@ -266,16 +263,26 @@ class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
         self.inner.on_trial_error(controller, trial)
 
     def on_trial_result(self, controller: Any, trial: SuiteTrial, result: dict[str, Any]) -> str:
-        """Journal, searcher, stoppers, then Ray's scheduler."""
-        report = self._inbox.pop(trial.trial_id)
+        """Each report: journal, searcher, stoppers, then Ray's scheduler; up to the first that is not gone on from."""
+        reports = self._inbox.pop(trial.trial_id)
 
         def decide(value: float) -> str:
-            return str(self.inner.on_trial_result(controller, trial, {**result, self._metric: value}))
+            return str(self.inner.on_trial_result(controller, trial, {**trial.shown, self._metric: value}))
 
-        return self._guarded(lambda: self.driver.report(trial.number, report, decide))
+        def decided() -> str:
+            decision = CONTINUE
+            for report in reports:
+                trial.shown = {**result, **report[1], TRAINING_ITERATION: report[0]}
+                decision = self.driver.report(trial.number, report, decide)
+                if decision != CONTINUE:
+                    break
+            return decision
+
+        return self._guarded(decided)
 
     def on_trial_complete(self, controller: Any, trial: SuiteTrial, result: dict[str, Any]) -> None:
         """See ``TrialScheduler``; a result without the metric is not shown to the scheduler."""
+        result = trial.shown or result
         value = result.get(self._metric)
         if isinstance(value, (int, float)) and value == value:
             self.inner.on_trial_complete(controller, trial, result)
@@ -313,12 +320,12 @@ class SchedulerAdapter(TrialScheduler):  # type: ignore[misc]
 
 
 class StopAdapter(Stopper):  # type: ignore[misc]
-    """Ends the experiment when the driver says so, and takes the worker's report out of each result.
+    """Ends the experiment when the driver says so, and takes the worker's reports out of each result.
 
-    Tune calls the stopper first, with the result that callbacks will see later; so they never see the report.
+    Tune calls the stopper first, with the result that callbacks will see later; so they never see the reports.
     """
 
-    def __init__(self, driver: Driver, inbox: dict[str, Report], end_workers: Callable[[], None]) -> None:
+    def __init__(self, driver: Driver, inbox: dict[str, Sequence[Report]], end_workers: Callable[[], None]) -> None:
         self._driver, self._inbox, self._end_workers = driver, inbox, end_workers
         self._ending = False
 
@@ -343,52 +350,3 @@ class StopAdapter(Stopper):  # type: ignore[misc]
 def _kill(actors: list[Any]) -> None:
     for actor in actors:
         ray.kill(actor)
-
-
-class SilenceCallback(Callback):  # type: ignore[misc]
-    """Looks once a second for trials from which nothing is heard, ends their workers, and tells of those without."""
-
-    def __init__(self, silence: Silence, tell: Callable[[str], None]) -> None:
-        super().__init__()
-        self._silence, self._tell, self._next = silence, tell, 0.0
-
-    def on_step_end(self, iteration: int, trials: list[SuiteTrial], **info: Any) -> None:
-        """See ``Callback``."""
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + 1.0
-        for number, verdict in self._silence.overdue().items():
-            self._end(number, verdict, trials)
-        if (late := self._silence.pending()) is not None:
-            trial = next((trial for trial in trials if trial.number == late[0]), None)
-            wanted = trial.placement_group_factory.required_resources if trial is not None else {}
-            self._tell(
-                waits(*late, amounts(wanted), amounts(ray.available_resources()), amounts(ray.cluster_resources()))
-            )
-
-    def _end(self, number: int, verdict: Failure, trials: list[SuiteTrial]) -> None:
-        trial = next((trial for trial in trials if trial.number == number), None)
-        if trial is not None and (actor := trial.temporary_state.ray_actor) is not None:
-            trial.verdict = verdict
-            ray.kill(actor)
-
-
-class StartCallback(TrialProgressCallback):  # type: ignore[misc]
-    """Tells the driver when a trial gets its worker, in the place of a callback of Tune's that prints.
-
-    However quiet Tune is asked to be, that one tells of a trial that ends without having reported to it.
-    """
-
-    def __init__(self, driver: Driver) -> None:
-        super().__init__()
-        self._driver = driver
-
-    def log_result(self, trial: SuiteTrial, result: dict[str, Any], error: bool = False) -> None:
-        """Print nothing."""
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: SuiteTrial, **info: Any) -> None:
-        """Print nothing."""
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: SuiteTrial, **info: Any) -> None:
-        """See ``Callback``."""
-        self._driver.started(trial.number)

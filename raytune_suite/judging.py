@@ -9,7 +9,10 @@ from raytune_suite.study import Study
 
 
 def judging(study: Study, scheduler: Scheduler) -> dict[str, Any]:
-    """Return the settings of a worker that say where decisions fall, and for how long it may gather reports."""
+    """Return the settings of a worker that say where decisions fall, and for how long it may gather reports.
+
+    They are ``joined`` into one result where neither callbacks of the user's nor a foreign scheduler want one each.
+    """
     # Where every report may end a trial, reports are sent soon; else only what watches the study waits for them.
     soon = scheduler.every_report or scheduler.pauses or study.stop.trial_plateau is not None
     return {
@@ -19,4 +22,5 @@ def judging(study: Study, scheduler: Scheduler) -> dict[str, Any]:
         "decisions": frozenset(scheduler.rungs),
         "target": study.stop.target,
         "bucket_s": 0.05 if soon else 0.5,
+        "joined": scheduler.replayable and not scheduler.pauses and not study.callbacks,
     }

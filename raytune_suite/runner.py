@@ -266,7 +266,7 @@ class Run:
         """Let Ray Tune run the trials; returns when all have ended or the study was stopped."""
         from ray import tune
 
-        from raytune_suite import adapters, asking, forgetting
+        from raytune_suite import adapters, asking, callbacks
         from raytune_suite.worker import worker_class
 
         scheduler = driver.scheduler
@@ -293,9 +293,9 @@ class Run:
                     scheduler=adapters.SchedulerAdapter(driver, scheduler, inbox),
                     stop=adapters.StopAdapter(driver, inbox, trials.end_workers),
                     callbacks=[
-                        adapters.StartCallback(driver),
-                        adapters.SilenceCallback(silence, self._notice),
-                        *(self._callbacks() or forgetting.suited(scheduler)),
+                        callbacks.StartCallback(driver),
+                        callbacks.SilenceCallback(silence, self._notice),
+                        *(self._callbacks() or callbacks.forgetting(scheduler)),
                     ],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     reuse_actors=below.reuses,

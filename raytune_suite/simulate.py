@@ -177,7 +177,7 @@ def course(
 
 
 def _run(driver: Driver, scheduler: Scheduler, workers: VirtualWorkers, folder: str) -> None:
-    from raytune_suite import adapters
+    from raytune_suite import adapters, callbacks
     from raytune_suite.engine import lean, seam
     from raytune_suite.engine.pool import Pool
     from raytune_suite.engine.slots import Limits
@@ -194,7 +194,7 @@ def _run(driver: Driver, scheduler: Scheduler, workers: VirtualWorkers, folder: 
             search_alg=trials,
             scheduler=adapters.SchedulerAdapter(driver, scheduler, inbox),
             stopper=adapters.StopAdapter(driver, inbox, lambda: None),
-            callbacks=[adapters.StartCallback(driver)],
+            callbacks=[callbacks.StartCallback(driver), *callbacks.forgetting(scheduler)],
         )
         while not controller.is_finished():
             controller.step()

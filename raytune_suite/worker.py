@@ -29,7 +29,7 @@ from raytune_suite.seeds import repeat_seeds, trial_seed
 from raytune_suite.trainable import Context, is_out_of_memory
 from raytune_suite.watchdog import watchdog
 
-REPORT = "_raytune"  # the key under which a result carries a Report to the driver; it never reaches callbacks
+REPORT = "_raytune"  # the key under which a result carries Reports to the driver; they never reach callbacks
 POINTER = "pointer.json"
 TRAINING_ITERATION, TIME_THIS_ITER_S = "training_iteration", "time_this_iter_s"  # Tune's names for them
 _OWN_FRAMES = ("ray/util/tracing/tracing_helper.py", "raytune_suite/worker.py", "raytune_suite/hosts.py")
@@ -123,8 +123,15 @@ class Worker:
     def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1000) -> list[dict[str, Any]]:
         """Several quick iterations in one reply: a fraction of a second of them, never past a decision point.
 
+        Where nobody but the driver looks at them, one result carries the reports of all: Tune does much for each.
         The controller passes its two arguments the other way round, so neither is used.
         """
+        results = self._trained()
+        if not self.settings["joined"]:
+            return results
+        return [{**results[-1], REPORT: tuple(report for result in results for report in result[REPORT])}]
+
+    def _trained(self) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         self._unheard.clear()
         until = time.monotonic() + self.settings["bucket_s"]
@@ -136,7 +143,7 @@ class Worker:
                     raise
                 self._deferred = error  # first tell what was done before it
                 return results
-            if time.monotonic() >= until or self._is_decided_upon(results[-1][REPORT]):
+            if time.monotonic() >= until or self._is_decided_upon():
                 return results
 
     @property
@@ -147,10 +154,10 @@ class Worker:
         iteration, metrics, _, facts = self._told
         return not metrics or bool(facts.get("finished")) or iteration >= self.settings["max_iterations"]
 
-    def _is_decided_upon(self, report: Report) -> bool:
-        """Whether somebody may end the trial at this report, so that going on might be in vain."""
+    def _is_decided_upon(self) -> bool:
+        """Whether somebody may end the trial at the last report, so that going on might be in vain."""
         s = self.settings
-        iteration, metrics, _, _ = report
+        iteration, metrics, _, _ = self._told or (0, {}, 0.0, {})
         if self.over or iteration in s["decisions"]:
             return True
         value = value_of(metrics, s["metric"])
@@ -162,7 +169,8 @@ class Worker:
         """A report that lies in the checkpoint the trial goes on from: it may have been lost with its process."""
         iteration, metrics, elapsed = self._repeats.popleft()
         result = {**self._result(metrics, False, 0.0), TRAINING_ITERATION: iteration}
-        self._told = result[REPORT] = (iteration, metrics, elapsed, {**result[REPORT][3], "repeated": True})
+        self._told = (iteration, metrics, elapsed, {**result[REPORT][0][3], "repeated": True})
+        result[REPORT] = (self._told,)
         return result
 
     def _result(self, metrics: dict[str, Any], finished: bool, seconds: float) -> dict[str, Any]:
@@ -173,7 +181,8 @@ class Worker:
         result = {**metrics, TRAINING_ITERATION: self._iteration, TIME_THIS_ITER_S: seconds, "done": False}
         result.update(self.get_auto_filled_metrics(time_this_iter=seconds))
         # A tuple, because Tune flattens dicts and would spread the report over the result.
-        self._told = result[REPORT] = (self._iteration, metrics, self._elapsed, facts)
+        self._told = (self._iteration, metrics, self._elapsed, facts)
+        result[REPORT] = (self._told,)
         self._last_result = {k: v for k, v in result.items() if k != REPORT}
         return result
 

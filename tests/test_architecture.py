@@ -107,7 +107,7 @@ LAYERS = (
     "engine",  # what runs below Tune's controller
     "adapters",
     "asking",  # what each trial asks Ray for
-    "forgetting",  # what Tune need not remember
+    "callbacks",  # what Tune calls
     "simulate",  # a study in virtual time
     "final",
     "opening",
@@ -132,7 +132,7 @@ LAYERS = (
 NEEDS_RAY = {
     *("schedulers.fifo", "schedulers.foreign", "schedulers.onray", "search.foreign"),  # what Ray ships
     *("nodes", "tune_trainable", "hosts", "worker", "standalone"),  # what runs on it
-    *("ray_runtime", "failures", "adapters", "forgetting", "final", "runner", "resuming"),  # what starts it
+    *("ray_runtime", "failures", "adapters", "callbacks", "final", "runner", "resuming"),  # what starts it
     *("engine.workers", "engine.pool", "engine.seam", "engine.residence", "engine.lean", "engine.running"),
     *("dashboard", "jobs"),
 }

@@ -82,6 +82,8 @@ class VirtualWorkers:
                 break
         over = trial.iteration >= self.settings["max_iterations"]
         self.trained_s += seconds
+        if self.settings["joined"]:
+            results = [{**results[-1], REPORT: tuple(report for result in results for report in result[REPORT])}]
         event = Event(tenant, results[0] if task.method == "train" else results, over=over)
         return self._answer(seconds + self.round_s, Reply((event,)))
 
@@ -152,7 +154,7 @@ class VirtualWorkers:
         metrics = {self.settings["metric"]: value}
         facts: dict[str, Any] = {}
         report = (trial.iteration, metrics, trial.elapsed, facts)
-        result = {**metrics, TRAINING_ITERATION: trial.iteration, "done": False, REPORT: report}
+        result = {**metrics, TRAINING_ITERATION: trial.iteration, "done": False, REPORT: (report,)}
         return {**result, "time_total_s": trial.elapsed, "time_this_iter_s": seconds}, seconds
 
     def _is_decided_upon(self, result: Mapping[str, Any]) -> bool:

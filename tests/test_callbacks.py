@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from raytune_suite import Study, schedulers
-from raytune_suite.forgetting import Forgetting, suited
+from raytune_suite.callbacks import Forgetting, forgetting
 
 
 @dataclass
@@ -21,16 +21,16 @@ class Known:
 
 def test_ended_trials_are_forgotten_now_and_then_and_the_latest_never() -> None:
     trials = [Known(number, ended=number not in (3, 60)) for number in range(63)]
-    forgetting = Forgetting()
-    forgetting.on_step_end(1, trials)
+    callback = Forgetting()
+    callback.on_step_end(1, trials)
     assert len(trials) == 63
     trials.append(Known(63, ended=True))
-    forgetting.on_step_end(2, trials)
+    callback.on_step_end(2, trials)
     assert [trial.number for trial in trials] == [3, 60, 63]
     trials.append(Known(64, ended=True))
-    forgetting.on_step_end(3, trials)
+    callback.on_step_end(3, trials)
     assert len(trials) == 4
-    forgetting.on_experiment_end(trials)
+    callback.on_experiment_end(trials)
     assert [trial.number for trial in trials] == [3, 60, 64]
 
 
@@ -44,4 +44,4 @@ def test_ended_trials_are_forgotten_now_and_then_and_the_latest_never() -> None:
 def test_schedulers_that_go_back_to_trials_keep_all(scheduler: object, forgets: bool) -> None:
     base = {"name": "toy", "trainable": "toys:Quadratic", "metric": "loss", "num_trials": 9, "max_iterations": 9}
     study = Study.from_dict({**base, "search": "random", "space": {"x": {"uniform": [0, 1]}}, "scheduler": scheduler})
-    assert bool(suited(schedulers.build(study))) is forgets
+    assert bool(forgetting(schedulers.build(study))) is forgets
