@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from raytune_suite import environment
+from raytune_suite import environment, sharing
 from raytune_suite.checkpoints import Broken, Saved, TrialCheckpoints, Unheard
 from raytune_suite.errors import is_all_said
 from raytune_suite.hosts import Host
@@ -27,6 +27,7 @@ from raytune_suite.metrics import value_of
 from raytune_suite.repeats import open_trial
 from raytune_suite.seeds import repeat_seeds, trial_seed
 from raytune_suite.trainable import Context, is_out_of_memory
+from raytune_suite.trainable.crew import RankError
 from raytune_suite.watchdog import watchdog
 
 REPORT = "_raytune"  # the key under which a result carries Reports to the driver; they never reach callbacks
@@ -73,6 +74,8 @@ class Worker:
     def setup(self, config: dict[str, Any]) -> None:
         """Only note that a trial begins: errors must surface in a step, where they are told apart."""
         os.chdir(self.settings["project"])
+        sharing.see(self._needs("GPU"))
+        self._mps = sharing.join_mps(self._needs("GPU"))
         self._host: Host | None = None
         self._hosted = 0
         self._environment: str | None = None
@@ -216,6 +219,10 @@ class Worker:
 
     def _start_host(self) -> Host:
         context, config = self._context(), dict(self.config)
+        step_time = self.settings["step_time"]
+        gpus = sharing.wait_for_room(context.gpu, step_time and step_time / 2)
+        if gpus:
+            self._facts["gpu"] = {"name": gpus[0].name, "memory": gpus[0].total, "mps": self._mps}
         if self._host is not None and not self._host.reset(config, context):
             self._host.close()
             self._host = None
@@ -250,6 +257,7 @@ class Worker:
             "gpu_ids": [str(gpu) for gpu in ray.get_gpu_ids()],
             "cpus": self._needs("CPU"),
             "gpu": self._needs("GPU"),
+            **({"device": device} if (device := self._facts.pop("gpu", None)) is not None else {}),
             "restored": None,
             "restored_from": None,
             "worker_trials": self._hosted,
@@ -382,12 +390,18 @@ def _failure(error: BaseException, host: Host | None) -> TrialError:
         return error
     trace = "" if is_all_said(error) else _user_trace(error)
     if is_out_of_memory(error):
-        return TrialError("oom", type(error).__name__, str(error), trace, host.divisible if host is not None else 0)
-    return TrialError("failed", type(error).__name__, str(error), trace)
+        return TrialError("oom", _kind(error), str(error), trace, host.divisible if host is not None else 0)
+    return TrialError("failed", _kind(error), str(error), trace)
+
+
+def _kind(error: BaseException) -> str:
+    return error.kind if isinstance(error, RankError) else type(error).__name__
 
 
 def _user_trace(error: BaseException) -> str:
-    """The traceback without the frames between Ray and the user's code."""
+    """The traceback without the frames between Ray and the user's code; that of another process as it told it."""
+    if isinstance(error, RankError):
+        return error.trace
     described = traceback.TracebackException.from_exception(error)
     frames = [frame for frame in described.stack if not frame.filename.endswith(_OWN_FRAMES)]
     if frames:

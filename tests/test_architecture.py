@@ -50,7 +50,11 @@ LAYERS = (
     "stoppers",
     # what the decisions run on
     "hardware",
+    "nvml",  # what the driver tells of a GPU
+    "sharing",  # before a trial computes on its part of one
     "nodes",
+    "nvml",  # what the driver tells of a GPU
+    "sharing",  # before a trial computes on its part of one
     "shares",  # of a GPU, by memory
     "resources",
     "packing",  # trials of different sizes

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -451,11 +452,13 @@ def test_a_gpu_that_torch_cannot_see_is_an_error(start: Any) -> None:
         start(gpu=0.5)
 
 
-@pytest.mark.parametrize(("gpu", "share"), [(0.25, 0.25), (1, 1.0), (2, 1.0)])
+@pytest.mark.parametrize(("gpu", "share"), [(0.25, 0.25 - 0.5 / 16), (0.05, 0.025), (1, 1.0), (2, 1.0)])
 def test_torch_is_held_to_its_share_of_the_gpu(gpu: float, share: float, monkeypatch: Any) -> None:
     shares: list[tuple[float, Any]] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda where: None)
+    memory = SimpleNamespace(total_memory=16 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda where: memory)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: shares.append(given))
     assert device.claim(gpu, 1) == torch.device("cuda", 0)
     assert shares == [(share, torch.device("cuda", 0))]

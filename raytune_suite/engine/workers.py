@@ -77,7 +77,8 @@ class RayWorkers:
             )
         if memory := bundle.pop("memory", 0):
             options["memory"] = memory
-        handle = self._remote.options(**options, resources=bundle).remote(self._variables)
+        unseen = {} if options["num_gpus"] else {"CUDA_VISIBLE_DEVICES": ""}  # Ray would let it see all of them
+        handle = self._remote.options(**options, resources=bundle).remote({**self._variables, **unseen})
         return Process(request, handle, group)
 
     def hello(self, process: Process) -> Any:

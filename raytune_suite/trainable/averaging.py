@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from raytune_suite.trainable import team
 
 
 class Mean:
@@ -29,5 +31,12 @@ class Mean:
             self._weights[name] = self._weights.get(name, 0.0) + samples
 
     def compute(self) -> dict[str, float]:
-        """The means so far; a name that was never counted is missing."""
-        return {name: float(total) / self._weights[name] for name, total in self._sums.items()}
+        """The means so far, over all processes of the trial; a name that was never counted is missing."""
+        sums = {name: (float(total), float(self._weights[name])) for name, total in self._sums.items()}
+        parts = team.current().gather(sums)
+        names = list(dict.fromkeys(name for part in parts for name in part))
+        return {name: _mean([part[name] for part in parts if name in part]) for name in names}
+
+
+def _mean(parts: Sequence[Sequence[float]]) -> float:
+    return sum(total for total, _ in parts) / sum(weight for _, weight in parts)

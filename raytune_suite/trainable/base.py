@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from raytune_suite.errors import TrainableError
 from raytune_suite.metrics import flatten
-from raytune_suite.trainable import checkpointing, device, preparing, seeding, state
+from raytune_suite.trainable import checkpointing, device, preparing, seeding, state, team
 from raytune_suite.trainable.context import Context
 from raytune_suite.trainable.data import Data, close_loader
 from raytune_suite.trainable.loop import DivergedError, Loop
@@ -65,11 +65,16 @@ class TorchTrainable(Loop):
 
         A trial whose loss is no longer finite reports ``nan: True`` and NaN as its metric, now and ever after.
         """
+        with self._team.doing("step"):
+            return self._step()
+
+    def _step(self) -> dict[str, Any]:
         self.iteration += 1
         metrics: dict[str, Any] = {}
         if not self.diverged:
             try:
                 metrics = {**self._train(), **self._measure("validation")}
+                metrics = self._team.gather(metrics)[0]
             except DivergedError:
                 self.diverged = True
             self._step_plateau(metrics)
@@ -84,15 +89,20 @@ class TorchTrainable(Loop):
 
     def evaluate_test(self) -> dict[str, Any] | None:
         """Held-out metrics as ``test/...`` with ``test/samples``, or None if there is no held-out data."""
-        return self._measure("test") or None
+        with self._team.doing("test"):
+            return self._measure("test") or None
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint: ``folder`` is there complete or not at all, even if the machine dies."""
-        checkpointing.write(Path(folder), state.capture(self))
+        with self._team.doing("save"):
+            captured = state.capture(self)
+            if self._team.rank == 0:
+                checkpointing.write(Path(folder), captured)
 
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint, bit for bit on the same kind of CPU."""
-        state.restore(self, checkpointing.read(Path(folder)))
+        with self._team.doing("load", folder=str(folder)):
+            state.restore(self, checkpointing.read(Path(folder)))
 
     def reset(self, config: Mapping[str, Any], context: Context) -> bool:
         """Become another trial in the same process, with nothing left of this one."""
@@ -105,7 +115,7 @@ class TorchTrainable(Loop):
         """End loader workers, close files, drop every reference and give GPU memory back."""
         held = dict(vars(self))
         vars(self).clear()
-        data, compiled = held.get("data"), held.get("compile")
+        data, compiled, others = held.get("data"), held.get("compile"), held.get("_team")
         for loader in data.loaders().values() if isinstance(data, Data) else ():
             close_loader(loader)
         if held.get("_tensorboard") is not None:
@@ -115,6 +125,8 @@ class TorchTrainable(Loop):
         where = held.get("device")
         held.clear()
         del data
+        if others is not None:
+            others.close()
         if compiled:
             import torch
 
@@ -125,18 +137,38 @@ class TorchTrainable(Loop):
 
     def _start(self, config: Mapping[str, Any], context: Context) -> None:
         self._blank(config, context)
-        self.device = device.claim(context.gpu, context.cpus)
-        if self.deterministic:
-            seeding.be_deterministic()
-        device.start_peaks(self.device)
+        size = self._size()
+        self.device = device.claim(context.gpu, context.cpus / size, context.rank)
+        if size > 1 and context.rank == 0:
+            self._team = team.lead(type(self), self.config, context, size, self.device.type == "cuda")
         try:
-            self._prepared = self.prepare(context.data_dir, self.config)
-            seeding.seed_all(seeding.derive(context.seed, "data"))
-            self.build()
+            with self._team.doing("start"):
+                self._build()
         except BaseException:
             self.close()  # a model that did not fit must not occupy the worker
             raise
-        seeding.seed_all(seeding.derive(context.seed, "training"))
+
+    def _build(self) -> None:
+        if self.deterministic:
+            seeding.be_deterministic()
+        device.start_peaks(self.device)
+        self._prepared = self.prepare(self.context.data_dir, self.config)
+        seeding.seed_all(seeding.derive(self.context.seed, "data"))
+        self.build()
+        own = [self.context.rank] if self.context.rank else []  # random numbers of training differ between processes
+        seeding.seed_all(seeding.derive(self.context.seed, "training", *own))
+
+    def _size(self) -> int:
+        """In how many processes the trial trains."""
+        gpus = int(self.context.gpu)
+        if self.processes is None:
+            return max(1, gpus)
+        if gpus and self.processes not in (1, gpus):
+            raise TrainableError(
+                f"processes: {self.processes} with {gpus} GPU: each process has one GPU. Leave it out, or set it "
+                "to 1 if the training code uses all GPUs of the trial itself"
+            )
+        return self.processes
 
     def _blank(self, config: Mapping[str, Any], context: Context) -> None:
         self.config = dict(config)
@@ -150,9 +182,11 @@ class TorchTrainable(Loop):
         self.iteration = self.epoch = 0
         self.diverged = False
         self.data, self.schedule = None, None  # type: ignore[assignment]  # build() may leave them out
+        self._team = team.current() if context.rank else team.Alone()
 
     def _train(self) -> dict[str, Any]:
         import torch
+        from torch import nn
 
         self._set_training(True)
         self._accumulating = False  # an epoch may have been cut short
@@ -161,6 +195,7 @@ class TorchTrainable(Loop):
             self.epoch += 1
             rate = self._rate()
             found = _named(self.train_epoch(), "train")
+            self._team.agree([value for value in vars(self).values() if isinstance(value, nn.Module)])
             self._check_finite(found.get("train/loss", 0.0))
             if self.schedule is not None and self.schedule_every == "epoch" and not self._plateau():
                 self.schedule.step()
@@ -168,8 +203,8 @@ class TorchTrainable(Loop):
             torch.cuda.synchronize(self.device)
         seconds = max(time.perf_counter() - started, 1e-9)
         found["time/epoch_s"] = seconds / self.epochs_per_step
-        if self._samples:
-            found["throughput/samples_per_s"] = self._samples / seconds
+        if samples := sum(self._team.gather(self._samples)):
+            found["throughput/samples_per_s"] = samples / seconds
         if self.schedule is not None:
             found["train/learning_rate"] = rate
         return found | device.utilisation(self.device)
@@ -188,7 +223,8 @@ class TorchTrainable(Loop):
             else:
                 found = self.evaluate(self.data.validation if self.data is not None else None)
         named = _named(found, split)
-        return named | {"test/samples": self._samples} if split == "test" and named and self._samples else named
+        samples = sum(self._team.gather(self._samples)) if split == "test" else 0
+        return named | {"test/samples": samples} if named and samples else named
 
     def _step_plateau(self, metrics: Mapping[str, Any]) -> None:
         if not self._plateau() or self.diverged:

@@ -15,7 +15,8 @@ class Context:
     ``trial_dir`` is for the trial's own files and is kept; ``data_dir`` is this node's cache of prepared data,
     shared by all trials; ``tensorboard_dir`` is where the trial's events go. ``cpus`` and ``gpu`` are what the
     trial was given (``gpu`` below 1 is a share of one), ``metric`` and ``mode`` what the study optimises. ``split``:
-    into how many pieces each batch is to be cut, so that the trial fits into memory.
+    into how many pieces each batch is to be cut, so that the trial fits into memory. ``rank``: which of the trial's
+    processes this is, where it has several.
     """
 
     trial_id: str
@@ -30,6 +31,7 @@ class Context:
     metric: str = ""
     mode: str = "min"
     split: int = 1
+    rank: int = 0
 
     @classmethod
     def standalone(

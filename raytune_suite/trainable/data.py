@@ -46,7 +46,11 @@ class ArrayLoader:
         samples: Draw this many in a pass: an epoch of this length, however many there are. More than there are
             are drawn with replacement.
         generator: Where the order comes from; its state is part of a checkpoint.
+        part: Rank and number of the processes that share each batch; this one yields its own samples of it.
     """
+
+    even = False
+    """Whether each process gets as many samples of a batch, some of them twice if need be: for training."""
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class ArrayLoader:
         samples: int | None = None,
         drop_last: bool = False,
         generator: torch.Generator | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         lengths = {len(array) for array in arrays}
         if len(lengths) != 1 or not batch_size >= 1:
@@ -70,6 +75,7 @@ class ArrayLoader:
         self.samples = self.length if samples is None else int(samples)
         self.drop_last = drop_last
         self.generator = generator
+        self.part = part
 
     def __len__(self) -> int:
         """Batches in a pass."""
@@ -79,7 +85,9 @@ class ArrayLoader:
     def __iter__(self) -> Iterator[Any]:
         order = self._order()
         for number in range(len(self)):
-            part = order[number * self.batch_size : (number + 1) * self.batch_size]
+            part = own_part(order[number * self.batch_size : (number + 1) * self.batch_size], self.part, self.even)
+            if not len(part):
+                continue  # a last batch of fewer samples than processes
             batch = tuple(take(array, part) for array in self.arrays)
             yield batch if len(batch) > 1 else batch[0]
 
@@ -91,6 +99,20 @@ class ArrayLoader:
         if self.shuffle or self.samples < self.length:
             return torch.randperm(self.length, generator=self.generator)[: self.samples]
         return torch.arange(self.length)
+
+
+def own_part(indices: torch.Tensor, part: tuple[int, int], even: bool) -> torch.Tensor:
+    """Those of ``indices`` that belong to rank ``part[0]`` of ``part[1]`` processes: every ``part[1]``-th.
+
+    ``even``: all get as many, the first ones being repeated where they do not come out even.
+    """
+    import torch
+
+    rank, size = part
+    if even and (missing := -len(indices) % size):
+        repeated = indices.repeat(-(-missing // len(indices)))[:missing]
+        indices = torch.cat([indices, repeated])
+    return indices[rank::size] if size > 1 else indices
 
 
 def take(array: Array, index: torch.Tensor) -> torch.Tensor:
@@ -115,6 +137,7 @@ def make_loader(
     num_workers: int,
     generator: torch.Generator,
     pin_memory: bool,
+    part: tuple[int, int] = (0, 1),
     **options: Any,
 ) -> Iterable[Any]:
     """An :class:`ArrayLoader` for arrays, a ``DataLoader`` for a dataset; both draw from ``generator``."""
@@ -129,7 +152,7 @@ def make_loader(
                 "Give a torch.utils.data.Dataset if the samples need work, or leave num_workers out"
             )
         return ArrayLoader(
-            *data, batch_size=batch_size, shuffle=shuffle, samples=samples, generator=generator, **options
+            *data, batch_size=batch_size, shuffle=shuffle, samples=samples, generator=generator, part=part, **options
         )
     if len(data) != 1 or not isinstance(data[0], Dataset):
         kinds = ", ".join(type(item).__name__ for item in data)
@@ -144,14 +167,50 @@ def make_loader(
             generator=generator,
         )
         shuffle = False
+    if part[1] > 1:
+        options["sampler"], shuffle = share_out(dataset, options, shuffle, generator, part), False
     return DataLoader(
         dataset,
-        batch_size=batch_size,
+        batch_size=-(-batch_size // part[1]),
         shuffle=shuffle or None,
         num_workers=num_workers,
         generator=generator,
         pin_memory=pin_memory,
         **options,
+    )
+
+
+def share_out(
+    dataset: Any, options: dict[str, Any], shuffle: bool, generator: torch.Generator, part: tuple[int, int]
+) -> Any:
+    """A sampler that gives this process its part of what all would draw together."""
+    from torch.utils.data import IterableDataset, RandomSampler, SequentialSampler
+
+    from raytune_suite.trainable.parts import PartSampler
+
+    if isinstance(dataset, IterableDataset) or "batch_sampler" in options:
+        what = "a batch_sampler" if "batch_sampler" in options else "an IterableDataset"
+        raise TrainableError(f"{part[1]} processes cannot share out {what}: give a Dataset with a length and a sampler")
+    inner = options.get("sampler") or (
+        RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+    )
+    return PartSampler(inner, part)
+
+
+def make_even(loader: Any) -> None:
+    """Let each process train on as many samples. Raises TrainableError for data that nothing shares out."""
+    from torch.utils.data import DistributedSampler
+
+    shared: Any
+    for shared in (loader, getattr(loader, "sampler", None)):
+        if hasattr(type(shared), "even"):
+            shared.even = True
+            return
+        if isinstance(shared, DistributedSampler):
+            return
+    raise TrainableError(
+        f"several processes would all train on the same data: Data(train=...) is a {type(loader).__name__}. "
+        "Make it with self.loader(...), or give it a DistributedSampler"
     )
 
 

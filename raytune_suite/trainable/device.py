@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raytune_suite.errors import TrainableError
+from raytune_suite.shares import allocatable
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        kind = getattr(error, "kind", None) or type(error).__name__  # of an error in another process
+        if isinstance(error, MemoryError) or kind in ("OutOfMemoryError", "MemoryError"):
             return True
         text = str(error).lower()
         if isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY):
@@ -43,12 +45,12 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def claim(gpu: float, cpus: float) -> torch.device:
+def claim(gpu: float, cpus: float, rank: int = 0) -> torch.device:
     """The device of a trial that was given ``gpu`` GPUs and ``cpus`` CPUs, with torch held to that share.
 
     torch uses as many threads as the trial has CPUs (at least one). A ``gpu`` below 1 limits what torch can
-    allocate to that fraction of the device's memory. Raises :class:`TrainableError` if the trial was given a
-    GPU that torch cannot see.
+    allocate to that fraction of the device's memory, less what the CUDA context of the process takes. Raises
+    :class:`TrainableError` if the trial was given a GPU that torch cannot see.
     """
     import torch
 
@@ -61,10 +63,20 @@ def claim(gpu: float, cpus: float) -> torch.device:
             f"the trial was given {gpu:g} GPU but torch {torch.__version__} {built}. "
             "Install a CUDA build of torch, or set resources: {gpu: 0}"
         )
-    device = torch.device("cuda", 0)  # the worker sees only its own GPUs, so the first is ours
+    device = torch.device("cuda", rank)  # the worker sees only its own GPUs
     torch.cuda.set_device(device)
-    torch.cuda.set_per_process_memory_fraction(min(float(gpu), 1.0), device)
+    torch.cuda.set_per_process_memory_fraction(_fraction(float(gpu), device), device)
     return device
+
+
+def _fraction(gpu: float, device: torch.device) -> float:
+    """The part of the device's memory for tensors: the share less the context, at least half of the share."""
+    if gpu >= 1:
+        return 1.0
+    import torch
+
+    total = int(torch.cuda.get_device_properties(device).total_memory)
+    return max(allocatable(gpu, total) / total, gpu / 2)
 
 
 def start_peaks(device: torch.device) -> None:

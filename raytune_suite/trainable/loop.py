@@ -15,8 +15,9 @@ from raytune_suite.errors import TrainableError
 from raytune_suite.trainable import device, seeding, splitting
 from raytune_suite.trainable.averaging import Mean
 from raytune_suite.trainable.context import Context
-from raytune_suite.trainable.data import Data, make_loader
+from raytune_suite.trainable.data import Data, make_even, make_loader
 from raytune_suite.trainable.settings import Settings
+from raytune_suite.trainable.team import Alone
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -58,6 +59,7 @@ class Loop(Settings):
     _samples: int
     _batch: int
     _largest: int
+    _team: Alone
     _accumulating: bool
 
     # -- what a user writes --------------------------------------------------------------------------------------
@@ -96,11 +98,14 @@ class Loop(Settings):
         import torch
 
         self.data = self.build_data()
+        if self._team.size > 1:
+            make_even(self.data.train)
         seeding.seed_all(seeding.derive(self.context.seed, "model"))
-        self.model = self.build_model().to(self.device)
+        model = self.build_model().to(self.device)
         if self.compile:
-            self.model.compile()  # in place, so that names in checkpoints stay the same
-        self.optimizer = self.build_optimizer(self.model)
+            model.compile()  # in place, so that names in checkpoints stay the same
+        self.optimizer = self.build_optimizer(model)
+        self.model = self.distribute(model)
         self.schedule = self.build_schedule(self.optimizer)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._amp_type() is torch.float16)
 
@@ -164,6 +169,7 @@ class Loop(Settings):
             num_workers=num_workers,
             generator=seeding.generator(seeding.derive(self.context.seed, "loader", self._loaders)),
             pin_memory=self.device.type == "cuda",
+            part=(self._team.rank, self._team.size),
             **options,
         )
 
@@ -206,6 +212,7 @@ class Loop(Settings):
             yield batch, 1.0
             return
         for start, size in sizes:
+            self._team.sync(self.model, start + size == samples)
             yield splitting.cut(batch, samples, start, size), size / samples
 
     def optimize(self, loss: Tensor) -> None:
@@ -224,7 +231,8 @@ class Loop(Settings):
         if not self._accumulating:
             self._batch += 1
             self.optimizer.zero_grad(set_to_none=True)
-        if self.device.type == "cpu" or (not self._accumulating and self._batch % _CHECK_EVERY == 0):
+        look = self.device.type == "cpu" or (not self._accumulating and self._batch % _CHECK_EVERY == 0)
+        if look and self._team.size == 1:  # several processes must agree, which they do after the epoch
             self._check_finite(float(loss.detach()))
         self._accumulating = True
         self.scaler.scale(loss if weight == 1.0 else loss * weight).backward()  # type: ignore[no-untyped-call]
@@ -241,6 +249,10 @@ class Loop(Settings):
         self.scaler.update()
         if self.schedule is not None and self.schedule_every == "batch":
             self.schedule.step()
+
+    def distribute(self, model: nn.Module) -> nn.Module:
+        """The model as all processes of the trial train it together; the model itself if there is one process."""
+        return self._team.wrap(model)
 
     @property
     def tensorboard(self) -> SummaryWriter:

@@ -23,6 +23,8 @@ class Settings:
     """Epochs between two reports."""
     schedule_every: str = "epoch"
     """Step the learning-rate schedule every ``epoch`` or every ``batch``."""
+    processes: int | None = None
+    """Train in so many processes on one machine, each with its part of every batch; by default one for each GPU."""
     micro_batch: int | None = None
     """Compute a batch in pieces of at most so many samples and accumulate their gradients: one step of the optimiser
     a batch, as without it, in less memory."""
@@ -50,5 +52,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "deterministic": (_flag, "true or false"),
     "epochs_per_step": (lambda v: isinstance(v, int) and not _flag(v) and v >= 1, "a whole number from 1"),
     "schedule_every": (lambda v: v in ("epoch", "batch"), "epoch or batch"),
+    "processes": (lambda v: v is None or (isinstance(v, int) and not _flag(v) and v >= 1), "a whole number from 1"),
     "micro_batch": (lambda v: v is None or (isinstance(v, int) and not _flag(v) and v >= 1), "a whole number from 1"),
 }

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from raytune_suite.errors import TrainableError
 from raytune_suite.trainable.checkpointing import plain
 from raytune_suite.trainable.data import load_loader_state, loader_state
-from raytune_suite.trainable.seeding import rng_state, set_rng_state
+from raytune_suite.trainable.seeding import derive, rng_state, seed_all, set_rng_state
+from raytune_suite.trainable.team import packed, unpacked
 
 if TYPE_CHECKING:
     from raytune_suite.trainable.base import TorchTrainable
@@ -32,6 +33,8 @@ def capture(trainable: TorchTrainable) -> dict[str, Any]:
     import torch
 
     objects = stateful(trainable)
+    rng = rng_state(trainable.device)
+    others = trainable._team.gather(packed(plain(rng, "rng")))[1:] if trainable._team.size > 1 else []
     loaders = trainable.data.loaders() if trainable.data is not None else {}
     return {
         "trainable": type(trainable).__qualname__,
@@ -46,7 +49,8 @@ def capture(trainable: TorchTrainable) -> dict[str, Any]:
         },
         "loaders": loader_state(loaders),
         "extra": trainable.extra_state(),
-        "rng": rng_state(trainable.device),
+        "rng": rng,
+        **({"ranks": [unpacked(text) for text in others]} if others else {}),
     }
 
 
@@ -66,7 +70,16 @@ def restore(trainable: TorchTrainable, state: dict[str, Any]) -> None:
     trainable.iteration = state["iteration"]
     trainable.epoch = state["epoch"]
     trainable.diverged = state["diverged"]
-    set_rng_state(state["rng"], trainable.device)  # last: building things above may have drawn numbers
+    _restore_rng(trainable, state)  # last: building things above may have drawn numbers
+
+
+def _restore_rng(trainable: TorchTrainable, state: dict[str, Any]) -> None:
+    """Each process gets its own; one that was not there when the checkpoint was written starts from a seed."""
+    rank, others = trainable.context.rank, state.get("ranks", [])
+    if rank > len(others):
+        seed_all(derive(trainable.context.seed, "training", rank, trainable.iteration))
+    else:
+        set_rng_state(others[rank - 1] if rank else state["rng"], trainable.device)
 
 
 def _restore_object(trainable: TorchTrainable, name: str, value: Any, state: dict[str, Any], same: bool) -> None:

@@ -236,11 +236,16 @@ def test_a_ray_started_here_can_be_reached_from_this_machine_only(tmp_path: Path
     assert not set(ast.literal_eval(addresses)) - {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
-def test_each_trial_sees_the_gpu_it_was_given(tmp_path: Path) -> None:
-    results = quiet(study(tmp_path, trainable="toys:Device", resources={"cpu": 0.5, "gpu": 1}))
+@pytest.mark.parametrize("engine", ["pool", "tune"])
+def test_each_trial_sees_the_gpus_it_was_given_and_no_other(tmp_path: Path, engine: str) -> None:
+    space = {"x": {"grid": [0.5]}, "gpu": {"grid": [0, 0.5, 1, 2]}}
+    made = study(tmp_path, trainable="toys:Device", space=space, resources="toys:asked", search="grid", num_trials=None)
+    results = run(made, verbosity=-1, engine=engine)
     for trial in results.experiment.record.trials.values():
-        assert trial.gpu_ids == [trial.last("visible")]
-        assert trial.last("gpu") == 1
+        visible = [gpu for gpu in trial.last("visible").split(",") if gpu]
+        assert trial.last("gpu") == trial.config["gpu"]
+        assert len(visible) == math.ceil(trial.config["gpu"])
+        assert trial.gpu_ids == visible
 
 
 def test_trials_share_a_gpu_as_the_study_says(tmp_path: Path) -> None:

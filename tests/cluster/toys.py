@@ -152,6 +152,11 @@ class Device(Quadratic):
         return {**super().step(), "visible": visible, "gpu": self.context.gpu, "cpus": self.context.cpus}
 
 
+def asked(config: dict[str, Any]) -> dict[str, Any]:
+    """As many GPUs as the configuration says."""
+    return {"cpu": 0.5, "gpu": config["gpu"]}
+
+
 class Counting(tune.Callback):
     """A callback of Ray's kind, as MLflow's and W&B's are: writes what it is shown."""
 

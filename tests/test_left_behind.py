@@ -1,0 +1,120 @@
+"""What a worker holds after many trials: no more than after a few."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from raytune_suite.trainable import Context, Data, TorchTrainable
+
+RESETS = 200
+
+
+class Heavy(TorchTrainable):
+    """A model of 4 MB; pictures, loader workers, compiled hooks and failures as the configuration says."""
+
+    def build_data(self) -> Data:
+        x = torch.randn(64, 1000)
+        workers = {"num_workers": 1, "persistent_workers": True} if self.config["workers"] else {}
+        data = (TensorDataset(x, x[:, :10]),) if workers else (x, x[:, :10])
+        return Data(
+            self.loader(*data, batch_size=32, shuffle=True, **workers), self.loader(x, x[:, :10], batch_size=64)
+        )
+
+    def build_model(self) -> nn.Module:
+        model = nn.Sequential(nn.Linear(1000, 1000), nn.Tanh(), nn.Linear(1000, 10))
+        model.register_forward_hook(lambda module, inputs, outputs: self.config.get("nothing"))  # a cycle
+        return model
+
+    def build_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if self.config["fail"] and not torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return nn.functional.mse_loss(outputs, targets)
+
+    def evaluate(self, loader: Any) -> Any:
+        if self.config["picture"]:
+            self.tensorboard.add_scalar("picture", 1.0, self.iteration)
+        return super().evaluate(loader)
+
+
+def held() -> dict[str, int]:
+    """What this process holds: live tensors, open files, threads, child processes."""
+    gc.collect()
+    tensors = sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+    files = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    children = len(psutil.Process().children(recursive=True))
+    return {"tensors": tensors, "files": files, "threads": threading.active_count(), "children": children}
+
+
+def resets(folder: Path, gpu: float = 0) -> Any:
+    """Trials of every kind in one process; yields after each, when it has been closed and the next one built."""
+    kinds = {"workers": 25, "fail": 10, "picture": 7}  # each so many trials one of this kind
+    trial: Heavy | None = None
+    for number in range(RESETS + 1):
+        config = {kind: number % every == 1 for kind, every in kinds.items()}
+        context = Context.standalone(folder / str(number % 3), seed=number, gpu=gpu)
+        if trial is None:
+            trial = Heavy(config, context)
+        else:
+            assert trial.reset(config, context)
+        try:
+            trial.step()
+        except torch.OutOfMemoryError:
+            trial.close()  # as a worker does with a trial that failed
+            trial = None
+        yield number
+    assert trial is not None
+    trial.close()
+    yield RESETS
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux")
+def test_200_trials_in_one_process_leave_nothing_behind(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    seen: dict[int, dict[str, int]] = {}
+    memory: dict[int, int] = {}
+    process = psutil.Process()
+    for number in resets(tmp_path):
+        if number in (49, 98, 149, 199):  # trials of the plainest kind, with its 4 tensors and what Adam keeps
+            seen[number], memory[number] = held(), process.memory_info().rss
+    assert len(seen) == 4
+    assert all(found == seen[49] for found in seen.values()), seen
+    assert seen[49]["children"] == 0
+    grown = memory[199] - memory[98]
+    assert grown < 12 * 2**20, f"{grown / 2**20:.1f} MiB more after 200 trials than after 100, of 16 MB each"
+
+
+def test_a_trial_that_failed_and_was_closed_holds_no_tensor(tmp_path: Path) -> None:
+    before = held()
+    trial = Heavy({"workers": False, "fail": True, "picture": True}, Context.standalone(tmp_path))
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        trial.step()
+    del caught
+    trial.close()
+    assert held() == before
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_200_trials_on_a_gpu_give_its_memory_back(tmp_path: Path) -> None:
+    used: dict[int, tuple[int, int]] = {}
+    for number in resets(tmp_path, gpu=0.5):
+        if number in (49, 98, 149, 199):
+            free, total = torch.cuda.mem_get_info()
+            used[number] = total - free, torch.cuda.memory_allocated()
+    assert len({allocated for _, allocated in used.values()}) == 1
+    assert used[199][0] <= used[49][0]
+    assert torch.cuda.memory_reserved() == 0  # the last one is closed
