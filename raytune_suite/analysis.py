@@ -15,6 +15,7 @@ from raytune_suite import journal
 from raytune_suite.errors import ExperimentError, PlanError
 from raytune_suite.record import Record, TrialRecord, fold
 from raytune_suite.states import State
+from raytune_suite.usage import Usage, usage_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,11 @@ class Experiment:
         if not path.is_file():
             raise ExperimentError(f"{self.folder} has no study.yaml: its tables can be read, its study cannot.")
         return Study.load(path)
+
+    @cached_property
+    def usage(self) -> Usage:
+        """Where the time of its slots, or GPUs, went. Reads the journal once more."""
+        return usage_of(journal.read(self.folder))
 
     @property
     def status(self) -> str:

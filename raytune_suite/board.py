@@ -12,6 +12,7 @@ from typing import Any
 
 from raytune_suite import hparams, journal
 from raytune_suite.eventfiles import MAX_OPEN, EventFiles, markdown, scalars
+from raytune_suite.occupation import Occupation
 from raytune_suite.states import State
 
 FOLDER = "tensorboard"
@@ -48,6 +49,7 @@ class Board:
         self._open: dict[int, _Session] = {}
         self._over: dict[int, int] = {}  # the last iteration of each trial that has ended
         self._best: float | None = None
+        self._occupation = Occupation()
         self._apply = {
             "experiment": self._on_experiment,
             "session": self._on_session,
@@ -68,6 +70,8 @@ class Board:
         handler = self._apply.get(event["event"])
         if handler:
             handler(event)
+        if (point := self._occupation.apply(event)) is not None:
+            self.files.write("", scalars(point[1]), point[0], event["time"])
 
     def flush(self) -> None:
         """Bring the metric columns of the running trials up to date and let readers see everything."""

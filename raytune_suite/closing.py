@@ -23,6 +23,7 @@ def closing(tally: Tally, folder: Path | None) -> list[Text]:
     parts: list[Text] = [Text(""), _headline(tally)]
     winner = record.best()
     parts += [_winner(record, winner), *_comparison(record, winner)] if winner else [_nothing(record)]
+    parts += _usage(tally)
     parts += _errors(tally)
     parts += _places(folder, record) if folder is not None else []
     return parts
@@ -98,6 +99,13 @@ def _nothing(record: Record) -> Text:
         else "No trial was started.",
         "bold red",
     )
+
+
+def _usage(tally: Tally) -> Iterator[Text]:
+    """Where the time of the slots, or GPUs, went."""
+    usage = tally.usage
+    if usage.capacity and (text := usage.describe()):
+        yield Text(f"{f'{usage.unit}s':<9}{text}", "dim")
 
 
 def _errors(tally: Tally) -> Iterator[Text]:

@@ -130,6 +130,15 @@ def count(amount: int, noun: str) -> str:
     return f"{amount} {noun}" if amount == 1 else f"{amount} {noun}s"
 
 
+def gpu(metrics: Mapping[str, Any]) -> str:
+    """How busy a trial's GPU is and how much of its share of the memory it takes; empty without one."""
+    busy, used, part = (metrics.get(name) for name in ("gpu/utilisation", "memory/gpu_mb", "memory/gpu_of_share"))
+    words = [f"GPU {busy:.0f}%"] if busy is not None else []
+    if used is not None:
+        words.append(f"{used / 1024:.2g} GiB" + (f", {part:.0%} of its share" if part is not None else ""))
+    return ", ".join(words)
+
+
 def given(amounts: Mapping[str, Any]) -> str:
     """What a trial was given after it ran out of memory, in a few words; empty if nothing."""
     words: dict[str, Callable[[float], str]] = {

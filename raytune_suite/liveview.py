@@ -130,7 +130,7 @@ def _ended(tally: Tally) -> Text:
 def _running(tally: Tally, console: Console) -> Table:
     """One row a running trial, as many as the terminal has lines for."""
     grid = Table.grid(padding=(0, 2))
-    for _ in range(5):
+    for _ in range(6):
         grid.add_column(no_wrap=True)
     room = max(3, console.height - 8)
     shown = list(tally.running.items())
@@ -144,12 +144,14 @@ def _running(tally: Tally, console: Console) -> Table:
 
 
 def _row(tally: Tally, trial: TrialRecord, recent: list[float | None], width: int) -> list[Text]:
+    gpu = formats.gpu(trial.last_report.metrics if trial.last_report else {})
     return [
         Text(f"trial {trial.number}", "cyan"),
         Text(_iterations(tally, trial.iteration)),
         Text(formats.number(recent[-1]) if recent else "starting", "bold" if recent else "dim"),
         Text(formats.sparkline(recent, 16), "cyan"),
-        Text(formats.config(trial.point, max(10, width - 46)), "dim"),
+        Text(gpu, "magenta"),
+        Text(formats.config(trial.point, max(10, width - 48 - len(gpu))), "dim"),
     ]
 
 

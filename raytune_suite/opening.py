@@ -56,6 +56,7 @@ def announce_session(journal: Journal, study: Study, made: Plan) -> None:
         pid=os.getpid(),
         host=socket.gethostname(),
         slots=made.slots,
+        gpus=sum(node.gpu for node in made.cluster.nodes),
         resources={
             "cpu": made.request.cpu,
             "gpu": made.request.gpu,

@@ -103,6 +103,8 @@ def experiment_view(experiment: Experiment, width: int = 1000) -> Iterator[Rende
         yield _line("default", f"{formats.number(yardstick.value)} (trial {default.number})")
     yield from _confirmed(experiment)
     yield _line("started", when(record.started_at))
+    if experiment.usage.capacity and (text := experiment.usage.describe()):
+        yield _line(f"{experiment.usage.unit}s", text)
     yield _line("folder", str(experiment.folder))
     if experiment.status in ("interrupted", "crashed"):
         yield _line("go on", f"raytune resume {shlex.quote(str(experiment.folder))}")
@@ -160,6 +162,7 @@ def experiment_data(experiment: Experiment) -> dict[str, Any]:
         "best_trial": best.number if best else None,
         "best_value": experiment.value(best) if best else None,
         "started": record.started_at,
+        "usage": {"unit": experiment.usage.unit, "seconds": experiment.usage.seconds()},
     }
 
 

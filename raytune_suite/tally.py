@@ -11,6 +11,7 @@ from typing import Any
 
 from raytune_suite.record import Record, TrialRecord
 from raytune_suite.states import State
+from raytune_suite.usage import Usage
 
 RECENT = 24
 """So many of a running trial's last values are kept for its curve."""
@@ -35,6 +36,7 @@ class Tally:
         self.record = record
         self.running: dict[int, deque[float | None]] = {}
         self.ended: Counter[State] = Counter()
+        self.usage = Usage()
         self.errors: dict[tuple[str, str], ErrorGroup] = {}
         self.best: tuple[float, int, int] | None = None  # value, trial, iteration
         self._clock = clock
@@ -53,6 +55,7 @@ class Tally:
 
     def apply(self, event: Event) -> None:
         """Count one event."""
+        self.usage.apply(event)
         kind, number = event["event"], event.get("number")
         if number is None:
             return

@@ -35,6 +35,7 @@ LAYERS = (
     "folderlock",
     "journal",
     "metrics",
+    "usage",  # where the time of slots and GPUs went
     "record",
     "checksums",
     "lineage",  # where weights come from
@@ -76,6 +77,7 @@ LAYERS = (
     # what is shown of a study, while it runs and after: reads events, never live objects
     "hparams",
     "eventfiles",
+    "occupation",  # slots and GPUs over time
     "board",
     "tensorboard",
     "formats",

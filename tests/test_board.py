@@ -212,3 +212,16 @@ def test_a_trial_left_running_by_a_driver_that_died_is_interrupted(story: made_u
     folder = written(story)
     assert event_reader.last(folder, "00000", hparams.STATE) == hparams.STATE_CODES[State.INTERRUPTED]
     assert event_reader.status(folder, "00000") is None
+
+
+def test_the_study_shows_how_many_slots_are_taken_over_time(story: made_up.Story) -> None:
+    for number in range(2):
+        story.trial(number)
+        story.start(number)
+    for number in range(2):
+        story.report(number, 1, 0.5)
+        story.end(number)
+    folder = written(story)
+    assert [taken for _, taken in event_reader.scalars(folder, "", "study/slots_taken")] == [0, 1, 2, 1, 0]
+    assert {slots for _, slots in event_reader.scalars(folder, "", "study/slots")} == {2}
+    assert 0 < event_reader.last(folder, "", "study/training") < 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from raytune_suite import liveview
 from raytune_suite.journal import read
 from raytune_suite.progress import STATUS_SECONDS, Progress
 from raytune_suite.record import Record
+
+GPU = {"gpu/utilisation": 83.0, "memory/gpu_mb": 4200.0, "memory/gpu_of_share": 0.68}
 
 
 class Screen:
@@ -266,3 +269,21 @@ def test_a_console_that_breaks_does_not_reach_the_driver(tmp_path: Path) -> None
     screen.story.whole(0, [0.5])
     screen.view.stop()
     assert screen.view.tally.ended.total() == 1
+
+
+def test_a_trial_on_a_gpu_shows_how_busy_it_is_and_how_much_of_its_share_it_takes(tmp_path: Path) -> None:
+    screen = Screen(tmp_path, tty=True)
+    screen.story.trial(0, learning_rate=0.1)
+    screen.story.start(0)
+    screen.story.report(0, 1, 0.5, **GPU)
+    assert "GPU 83%, 4.1 GiB, 68% of its share" in screen.live()
+
+
+def test_the_summary_says_where_the_time_of_the_slots_went(tmp_path: Path) -> None:
+    screen = Screen(tmp_path)
+    screen.story.session([])
+    screen.story.trial(0, learning_rate=0.1)
+    screen.story.start(0)
+    screen.story.report(0, 1, 0.5)
+    screen.story.end(0)
+    assert re.search(r"^slots    \d+% ", screen.summary(), re.MULTILINE)

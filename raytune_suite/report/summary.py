@@ -60,6 +60,9 @@ def _facts(experiment: Experiment, best: TrialRecord | None) -> str:
     spent = (record.updated_at or 0.0) - (record.started_at or 0.0)
     busy = tables.busy(tables.timeline(experiment))
     cards.append(("Wall clock", duration(spent), f"workers busy {busy:.0%}" if busy is not None else ""))
+    if experiment.usage.capacity and (shares := experiment.usage.shares()):
+        rest = experiment.usage.describe().partition(", ")[2] if shares["training"] >= 0.005 else ""
+        cards.append((f"{experiment.usage.unit} time", f"{shares['training']:.0%} training", rest))
     return "".join(
         f'<div class="card"><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>'
         for name, value, note in cards

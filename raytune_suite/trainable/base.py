@@ -85,7 +85,7 @@ class TorchTrainable(Loop):
             metrics["nan"] = True
         if self._tensorboard is not None:
             self._tensorboard.flush()
-        return {**metrics, **device.memory(self.device)}
+        return {**metrics, **device.memory(self.device, self.context.gpu)}
 
     def evaluate_test(self) -> dict[str, Any] | None:
         """Held-out metrics as ``test/...`` with ``test/samples``, or None if there is no held-out data."""

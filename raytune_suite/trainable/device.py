@@ -89,8 +89,10 @@ def start_peaks(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def memory(device: torch.device) -> dict[str, float]:
+def memory(device: torch.device, gpu: float = 1.0) -> dict[str, float]:
     """Peak memory in MiB since :func:`start_peaks`: ``memory/host_mb``, and ``memory/gpu_mb`` on a GPU.
+
+    ``memory/gpu_of_share`` is the same as a part of what a share of ``gpu`` allows.
 
     Host memory is this process's resident set without loader workers; GPU memory is what torch's allocator
     reserved, which is what a share of a GPU has to hold (the CUDA context comes on top).
@@ -99,7 +101,9 @@ def memory(device: torch.device) -> dict[str, float]:
 
     found = {"memory/host_mb": round(_host_peak_mb(), 1)}
     if device.type == "cuda":
-        found["memory/gpu_mb"] = round(torch.cuda.max_memory_reserved(device) / MB, 1)
+        peak, total = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+        found["memory/gpu_mb"] = round(peak / MB, 1)
+        found["memory/gpu_of_share"] = round(peak / (_fraction(gpu, device) * total), 4)
     return found
 
 
