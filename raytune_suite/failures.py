@@ -38,7 +38,7 @@ def classify(error: BaseException | None, trial_dir: Path, killed: bool = False)
     """
     import ray.exceptions as ray_errors
 
-    from raytune_suite.worker import TrialError
+    from raytune_suite.trialerror import TrialError
 
     cause = getattr(error, "cause", None)
     cause = cause if isinstance(cause, TrialError) else error

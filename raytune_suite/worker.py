@@ -13,7 +13,6 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # read by Tune when a trai
 import json
 import math
 import time
-import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,34 +20,21 @@ from typing import Any, ClassVar
 
 from raytune_suite import environment, sharing
 from raytune_suite.checkpoints import Broken, Saved, TrialCheckpoints, Unheard
-from raytune_suite.errors import is_all_said
 from raytune_suite.hosts import Host
 from raytune_suite.metrics import value_of
 from raytune_suite.repeats import open_trial
 from raytune_suite.seeds import repeat_seeds, trial_seed
-from raytune_suite.trainable import Context, is_out_of_memory
-from raytune_suite.trainable.crew import RankError
+from raytune_suite.trainable import Context
+from raytune_suite.trialerror import TrialError, failure_of
 from raytune_suite.watchdog import watchdog
 
 REPORT = "_raytune"  # the key under which a result carries Reports to the driver; they never reach callbacks
 POINTER = "pointer.json"
 TRAINING_ITERATION, TIME_THIS_ITER_S = "training_iteration", "time_this_iter_s"  # Tune's names for them
-_OWN_FRAMES = ("ray/util/tracing/tracing_helper.py", "raytune_suite/worker.py", "raytune_suite/hosts.py")
 
 
 Report = tuple[int, dict[str, Any], float, dict[str, Any]]
 """Iteration, flat metrics (empty: the code ended), training seconds so far, facts for the driver."""
-
-
-class TrialError(Exception):
-    """What a trial's code did wrong, in words that survive the way to the driver whatever the user raised."""
-
-    def __init__(self, state: str, kind: str, message: str, trace: str, divisible: int = 0) -> None:
-        super().__init__(state, kind, message, trace, divisible)
-        self.state, self.kind, self.message, self.trace, self.divisible = state, kind, message, trace, divisible
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.message}"
 
 
 class Worker:
@@ -120,7 +106,7 @@ class Worker:
                 self._unheard.append((self._iteration, metrics, self._elapsed))
                 self._checkpoint_if_due(host, metrics)
         except (Exception, SystemExit) as error:
-            raise _failure(error, self._host) from None
+            raise failure_of(error, self._host.divisible if self._host is not None else 0) from None
         return self._result(metrics, host.finished, time.monotonic() - started)
 
     def train_buffered(self, buffer_time_s: float, max_buffer_length: int = 1000) -> list[dict[str, Any]]:
@@ -383,27 +369,3 @@ def trial_dir(settings: Mapping[str, Any], trial_id: str) -> Path:
     folder = Path(settings["folder"]) / "trials" / trial_id
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _failure(error: BaseException, host: Host | None) -> TrialError:
-    if isinstance(error, TrialError):
-        return error
-    trace = "" if is_all_said(error) else _user_trace(error)
-    if is_out_of_memory(error):
-        return TrialError("oom", _kind(error), str(error), trace, host.divisible if host is not None else 0)
-    return TrialError("failed", _kind(error), str(error), trace)
-
-
-def _kind(error: BaseException) -> str:
-    return error.kind if isinstance(error, RankError) else type(error).__name__
-
-
-def _user_trace(error: BaseException) -> str:
-    """The traceback without the frames between Ray and the user's code; that of another process as it told it."""
-    if isinstance(error, RankError):
-        return error.trace
-    described = traceback.TracebackException.from_exception(error)
-    frames = [frame for frame in described.stack if not frame.filename.endswith(_OWN_FRAMES)]
-    if frames:
-        described.stack = traceback.StackSummary.from_list(frames)
-    return "".join(described.format())

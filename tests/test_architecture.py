@@ -69,6 +69,7 @@ LAYERS = (
     "judging",  # where decisions about a trial may fall
     "hosts",
     "repeats",  # several in one
+    "trialerror",
     "worker",
     "standalone",  # in a child process, without a cluster
     "preflight",

@@ -10,7 +10,7 @@ from ray import exceptions
 
 from raytune_suite.failures import HOST_MEMORY, classify
 from raytune_suite.states import State
-from raytune_suite.worker import TrialError
+from raytune_suite.trialerror import TrialError
 
 VANISHED = "Worker unexpectedly exits. Potential root causes: (1) The process is killed by SIGKILL by OOM killer"
 
