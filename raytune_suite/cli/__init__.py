@@ -33,7 +33,7 @@ _REFUSED = {  # what the machine says no to, and the way out; every other OSErro
 
 def build() -> typer.Typer:
     """The application with every family's commands registered."""
-    from raytune_suite.cli import cluster, report, results, run, simulate, study, trust
+    from raytune_suite.cli import cluster, memory, report, results, run, simulate, study, trust
 
     app = typer.Typer(
         name="raytune",
@@ -43,7 +43,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_root)
-    for family in (study, run, simulate, trust, results, report, cluster):
+    for family in (study, run, simulate, memory, trust, results, report, cluster):
         family.register(app)
     return app
 

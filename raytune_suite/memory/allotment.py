@@ -114,12 +114,16 @@ def foreseen(study: Study, cluster: Cluster) -> Typical | None:
         made.close()
 
 
-def configurations(study: Study, count: int) -> list[dict[str, Any]]:
-    """The default, if there is one, and drawn configurations; the same for the same study."""
+def points(study: Study, count: int) -> list[dict[str, Any]]:
+    """The default, if there is one, and drawn points of the space; the same for the same study."""
     space, rng = study.search_space, np.random.default_rng(study.seed)
-    points = [space.complete(study.default, rng)] if study.default is not None else []
-    points += [space.sample(rng) for _ in range(count - len(points))]
-    return [dict(space.config(point)) for point in points]
+    found = [space.complete(study.default, rng)] if study.default is not None else []
+    return found + [space.sample(rng) for _ in range(count - len(found))]
+
+
+def configurations(study: Study, count: int) -> list[dict[str, Any]]:
+    """The configurations of such points."""
+    return [dict(study.search_space.config(point)) for point in points(study, count)]
 
 
 def _range(needed: list[int]) -> str:

@@ -33,7 +33,7 @@ class Footprint:
     """Bytes of one configuration: at most at a time (``allocated``), and as the CUDA allocator lays it out.
 
     ``parameters``, ``optimizer``: what of it stays from step to step; gradients are as large as the parameters.
-    ``read``: how many numbers the code read back, each taken to be 1.
+    ``read``: how many whole numbers the code read back, each taken to be 1.
     """
 
     allocated: int

@@ -19,8 +19,8 @@ Event = tuple[int, int]
 class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down every storage that an operator makes, and its end, in their order: ``events``.
 
-    ``read`` counts the numbers that the code asked for (``.item()``, ``float(loss)``): a tensor without contents has
-    none, so every number is taken to be 1, and every yes or no to be no.
+    A tensor without contents has no numbers: where the code asks for one (``.item()``, ``float(loss)``) it is taken to
+    be 1, and every yes or no to be no. ``read`` counts the whole numbers among them: sizes may depend on those.
     """
 
     def __init__(self) -> None:
@@ -34,8 +34,9 @@ class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and look at what it made."""
         if func is torch.ops.aten._local_scalar_dense.default:
-            self.read += 1
-            return _made_up(args[0])
+            made_up = _made_up(args[0])
+            self.read += type(made_up) is int
+            return made_up
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):

@@ -85,10 +85,10 @@ def test_what_the_cuda_allocator_reserves_is_in_whole_segments(context: Context)
     assert found.reserved >= found.allocated
 
 
-def test_numbers_that_the_code_reads_are_made_up_and_counted(context: Context) -> None:
+def test_numbers_that_the_code_reads_are_made_up_and_those_that_may_be_sizes_counted(context: Context) -> None:
     found = rehearse(Reading, {"width": 64}, context)
 
-    assert found.read == 7  # of two batches: whether the loss is NaN, the hits, the loss; and the loss measured
+    assert found.read == 2  # the hits of two batches; losses and whether they are NaN are no sizes
     assert found.parameters == MATRIX
 
 
