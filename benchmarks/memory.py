@@ -98,6 +98,7 @@ def on_gpu(cls: type[TorchTrainable], config: Mapping[str, Any], context: Contex
     trial = real(cls, config, context)
     trial.device = torch.device("cuda", 0)
     torch.cuda.empty_cache()
+    torch._C._cuda_clearCublasWorkspaces()
     torch.cuda.reset_peak_memory_stats()
     trial.rehearse()
     peak = int(torch.cuda.max_memory_reserved())

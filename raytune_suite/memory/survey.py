@@ -63,8 +63,8 @@ def take(
     why = tuple(forecast.why for _, forecast in found if forecast.bytes is None)
     if not known:
         raise PlanError(
-            f"GPU memory cannot be forecast: {why[0]}. With gpu: auto trials get whole GPUs until some are measured; "
-            "or say what one needs, as resources: {gpu_memory: 6GiB}"
+            f"GPU memory cannot be forecast: {why[0].rstrip('.')}. With gpu: auto trials get whole GPUs until some are "
+            "measured; or say what one needs, as resources: {gpu_memory: 6GiB}"
         )
     return Survey(study, tuple(p for p, _ in known), tuple(f for _, f in known), why, needs)
 

@@ -258,7 +258,7 @@ class Resources(Settings):
         said = {
             f"gpu ({self.gpu})": self.gpu != "auto",
             f"trials_per_gpu ({self.trials_per_gpu})": self.trials_per_gpu is not None,
-            f"gpu_memory ({self.gpu_memory})": self.gpu_memory is not None,
+            "gpu_memory": self.gpu_memory is not None,
         }
         if len(given := [words for words, is_said in said.items() if is_said]) > 1:
             raise DeclarationError(f"{' and '.join(given)} say the same thing twice", None, "Keep one.")

@@ -1,0 +1,59 @@
+"""What the README says of the forecast of GPU memory, on a few configurations; on a GPU where there is one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from memory import FOLDS, WITHIN, compare, errors
+
+from raytune_suite.shares import CONTEXT
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize("name", ["digits", "tabular"])
+def test_calibrated_forecasts_are_near_what_the_profiler_sees_in_real_steps(tmp_path: Path, name: str) -> None:
+    forecasts, measured = compare(name, FOLDS, "cpu", tmp_path)
+
+    assert len(set(measured)) > FOLDS / 2, "the configurations are all alike"
+    assert np.quantile(errors(forecasts, measured), 0.9) <= WITHIN
+
+
+def test_no_configuration_is_judged_by_a_calibration_that_knows_it() -> None:
+    forecasts = np.full(20, 100.0)
+    measured = np.where(np.arange(20) == 7, 300.0, 100.0)
+
+    assert errors(forecasts, measured)[7] == pytest.approx(2 / 3)
+    assert np.delete(errors(forecasts, measured), 7).max() == 0
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("name", ["digits", "tabular", "bytes", "cifar"])
+def test_on_a_gpu_they_are_near_what_its_allocator_reserves(tmp_path: Path, name: str) -> None:
+    forecasts, measured = compare(name, 20, "cuda", tmp_path)
+
+    assert np.quantile(errors(forecasts, measured), 0.9) <= WITHIN
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_a_cuda_context_takes_no_more_than_is_reckoned_with() -> None:
+    pytest.importorskip("pynvml")
+    script = (
+        "import os, pynvml, torch\n"
+        "torch.ones(8, 8, device='cuda').matmul(torch.ones(8, 8, device='cuda')).sum().item()\n"
+        "pynvml.nvmlInit(); gpu = pynvml.nvmlDeviceGetHandleByIndex(0)\n"
+        "mine = [p for p in pynvml.nvmlDeviceGetComputeRunningProcesses(gpu) if p.pid == os.getpid()]\n"
+        "print(mine[0].usedGpuMemory - torch.cuda.memory_reserved() if mine else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    if not (taken := int(done.stdout)):
+        pytest.skip("the driver does not say whose memory it is, as in a container")
+    assert taken <= CONTEXT
