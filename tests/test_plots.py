@@ -308,7 +308,7 @@ def test_every_picture_can_be_drawn_of_every_experiment(
     json.loads(figure.to_json())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])  # that study had no GPU
 def test_pictures_of_a_whole_study_have_something_in_them(digits: Experiment, kind: str) -> None:
     figure = draw(digits, kind)
     assert sum(len(trace.x) for trace in figure.data) > 4

@@ -9,7 +9,7 @@ import typer
 
 from raytune_suite.cli.results import ExperimentArgument, _load
 
-KINDS = ("best", "time", "curves", "importance", "slices", "parallel", "model", "timeline")
+KINDS = ("best", "time", "curves", "importance", "slices", "parallel", "model", "timeline", "memory")
 
 
 def register(app: typer.Typer) -> None:

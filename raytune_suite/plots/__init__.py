@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from raytune_suite.analysis import Experiment
 from raytune_suite.errors import PlanError
-from raytune_suite.plots import figures, parameters, surrogate
+from raytune_suite.plots import figures, memory, parameters, surrogate
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -27,6 +27,7 @@ KINDS: dict[str, Callable[[Experiment], go.Figure]] = {
     "parallel": parameters.parallel,
     "model": surrogate.model,
     "timeline": figures.timeline,
+    "memory": memory.gpu_memory,
 }
 """The pictures by name, as ``raytune plot`` knows them."""
 

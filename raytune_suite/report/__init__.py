@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raytune_suite.analysis import Experiment
-from raytune_suite.plots import figures, model, parameters, surrogate, tables
+from raytune_suite.plots import figures, memory, model, parameters, surrogate, tables
 from raytune_suite.plots.style import DARK
 from raytune_suite.report.listing import study, trials
 from raytune_suite.report.summary import subtitle, summary
@@ -41,6 +41,7 @@ def html(experiment: Experiment) -> str:
         ("parameters", "Parameters", _parameters(experiment, drawn)),
         ("model", "Model", _model(experiment, drawn)),
         ("timeline", "Timeline", _timeline(experiment, drawn)),
+        ("memory", "GPU memory", _memory(experiment, drawn)),
         ("trials", "Trials", trials(experiment)),
         ("environment", "Study and environment", study(experiment)),
     ]
@@ -172,6 +173,17 @@ def _key() -> str:
 def _timeline(experiment: Experiment, drawn: Figures) -> str:
     about = "Which trial each worker had when; the numbers are the trials'."
     return f'<p class="about">{about}</p>{_figure(drawn, "timeline-figure", figures.timeline(experiment))}'
+
+
+def _memory(experiment: Experiment, drawn: Figures) -> str:
+    """Nothing where no trial was forecast and measured."""
+    if not memory.peaks(experiment):
+        return ""
+    about = (
+        "What torch reserved of the GPU at most, over what was forecast before the trial began; on the dashed line "
+        "both are the same. A share follows from the forecast as corrected by the trials before."
+    )
+    return f'<p class="about">{about}</p>{_figure(drawn, "memory-figure", memory.gpu_memory(experiment))}'
 
 
 def _footer(experiment: Experiment) -> str:
