@@ -28,7 +28,7 @@ FILE = "journal.jsonl"
 TORN = "journal.torn"
 EVENTS = frozenset(
     {"experiment", "session", "environment", "trial", "start", "report", "checkpoint", "decision"}
-    | {"worker", "end", "retry", "test", "close", "earlier", "broken", "notice"}
+    | {"worker", "end", "retry", "test", "close", "earlier", "broken", "notice", "density"}
 )
 
 _SYNC_SECONDS = 0.05

@@ -94,7 +94,9 @@ class Plan:
         if asked.gpu_memory is not None:
             need = f"{shares.gib(asked.gpu_memory)} and {shares.gib(shares.CONTEXT)} for its CUDA context"
             return f"{self.request.describe()}, {threads} ({need})"
-        if asked.gpu == "auto" and asked.trials_per_gpu is None:
+        if asked.trials_per_gpu == "auto" and self.request.gpu:
+            return f"{self.request.describe()}, {threads} (alone at first, then as many as get most done together)"
+        if asked.gpu == "auto" and asked.trials_per_gpu in (None, "auto"):
             return f"{self.request.describe()}, {threads} ({self._auto()})"
         return f"{self.request.describe()}, {threads}"
 

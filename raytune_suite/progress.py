@@ -72,7 +72,7 @@ class Progress:
     def apply(self, event: Event) -> None:
         """Take one event that the record has seen; returns at once."""
         self.tally.apply(event)
-        if self._verbosity >= 0 and event["event"] in ("end", "retry", "decision", "notice"):
+        if self._verbosity >= 0 and event["event"] in ("end", "retry", "decision", "notice", "density"):
             best = self.tally.best is not None and self.tally.best[1] == event.get("number")
             self._news.append((event, self.tally.ended.total(), best))
 
@@ -128,6 +128,8 @@ class Progress:
             return [liveview.decision(event)] if self._verbosity > 0 else []
         if event["event"] == "notice":
             return [Text(event["text"], "yellow")]
+        if event["event"] == "density":
+            return [Text(f"trials on a GPU: {event['text']}", "cyan")]
         if event["event"] == "retry":
             return [liveview.retry(event)]
         if self._live is not None and self._verbosity <= 0:

@@ -207,6 +207,8 @@ def _example(study: Study) -> dict[str, Any]:
 
 def _gpu(wanted: Resources, cluster: Cluster, forecast: int | None) -> tuple[float, str | None]:
     """The share of a GPU, and the only kind of GPU that will do, if there is one."""
+    if wanted.trials_per_gpu == "auto":  # alone at first
+        return (1.0 if cluster.gpus else 0.0), None
     if wanted.trials_per_gpu is not None:
         return share(wanted.trials_per_gpu), None
     among = [k for k in cluster.kinds if wanted.accelerator_type in (None, k.accelerator_type)]

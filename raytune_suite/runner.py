@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from raytune_suite import (
     __version__,
     copies,
+    density,
     environment,
     final,
     lease,
@@ -183,8 +184,12 @@ class Run:
             self.journal.subscribe(self.allotment.needs.apply)
             typical = self.allotment.typical()
         made = plan.make(self.study, cluster, typical)
+        past = read(self.folder) if self.past is not None else ()
+        self.density = density.of_study(self.study, made.request, cluster, past)
+        if self.density is not None:
+            self.journal.subscribe(self.density.apply)
         code = {"project": str(self.study.project), "trainable": self.study.trainable}
-        below = running.engine(self.engine, Slots(made, None) if self.allotment is None else None, code)
+        below = running.engine(self.engine, Slots(made, None) if not self._packs else None, code)
         try:
             if not made.cluster.autoscaling:  # else as trials come, so that it grows no faster than they do
                 below.begin(made.request, min(made.slots, made.num_trials))
@@ -279,7 +284,7 @@ class Run:
         self.journal.subscribe(silence)
         # Population based training may clone any checkpoint of any trial, so all are kept until the end.
         worker = worker_class(self._settings(scheduler))
-        resources = asking.Asking(self.study, made.cluster, self.allotment)
+        resources = asking.Asking(self.study, made.cluster, self.allotment, self.density, self.journal)
         driver.most_memory, driver.kills = resources.most_memory, resources.kills
         with below.in_place(worker, scheduler, driver.searcher.learns):
             trials = adapters.SearchAdapter(driver, worker, self.folder, lambda: slots() + below.more(), resources)
@@ -312,8 +317,13 @@ class Run:
         if self.journal.failure is None:
             self.journal.sync()
 
+    @property
+    def _packs(self) -> bool:
+        """Whether trials may ask for different shares of a GPU."""
+        return self.allotment is not None or self.density is not None
+
     def _slots(self, made: Plan, scheduler: Scheduler, asked: Callable[[], Sequence[Request]]) -> Callable[[], int]:
-        if self.allotment is None or scheduler.population:
+        if not self._packs or scheduler.population:
             return Slots(made, scheduler.population)
         return PackedSlots(made, asked)
 

@@ -103,6 +103,7 @@ LAYERS = (
     "silence",
     "live",
     "firstfailures",
+    "density",  # how many trials a GPU takes best
     "ladder",  # what a trial is given that ran out of memory
     "driver",
     "retention",

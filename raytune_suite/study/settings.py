@@ -240,8 +240,8 @@ class Resources(Settings):
     """CPUs; also how many threads torch uses."""
     gpu: Annotated[float | Literal["auto"], BeforeValidator(_gpu)] = "auto"
     """GPUs, whole or a fraction; auto: the share that a forecast of the trial's memory asks for, none without GPUs."""
-    trials_per_gpu: PositiveInt | None = None
-    """How many trials share a GPU, instead of a fraction."""
+    trials_per_gpu: PositiveInt | Literal["auto"] | None = None
+    """How many trials share a GPU, instead of a fraction; auto: as many as get most done, measured on the first."""
     gpu_memory: Size | None = None
     """GPU memory that a trial's training allocates, instead of a fraction; its CUDA context comes on top."""
     max_waste: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.25

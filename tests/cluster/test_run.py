@@ -16,6 +16,7 @@ import pytest
 from raytune_suite import Study, run
 from raytune_suite.analysis import load
 from raytune_suite.errors import EnvironmentMismatchError, ExperimentError, PlanError, StudyError, TrainableError
+from raytune_suite.journal import read
 from raytune_suite.runner import Results
 from raytune_suite.states import State
 
@@ -252,6 +253,18 @@ def test_trials_share_a_gpu_as_the_study_says(tmp_path: Path) -> None:
     results = quiet(study(tmp_path, trainable="toys:Device", resources={"cpu": 0.5, "trials_per_gpu": 2}))
     assert {t.last("gpu") for t in results.experiment.record.trials.values()} == {0.5}
     assert results.experiment.record.sessions[0]["slots"] == 4
+
+
+def test_as_many_trials_share_a_gpu_as_get_most_done(tmp_path: Path) -> None:
+    space = {"x": {"uniform": [0, 1]}, "sleep": 0.3}  # they sleep, so more of them always do more
+    resources = {"cpu": 0.25, "trials_per_gpu": "auto"}
+    quiet(study(tmp_path, num_trials=14, max_iterations=6, space=space, resources=resources))
+    events = list(read(tmp_path / "toy"))
+    told = [(e["level"], e["next"], e["final"]) for e in events if e["event"] == "density"]
+    assert told[0] == (1, 2, False)
+    shares = [e["gpu"] for e in events if e["event"] == "worker"]
+    assert shares[0] == 1.0
+    assert 0.5 in shares
 
 
 def test_max_concurrent_is_a_ceiling(tmp_path: Path) -> None:
