@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from raytune_suite import formats
+from raytune_suite import foreseen, formats
 from raytune_suite.metrics import std_error
 from raytune_suite.record import Record, TrialRecord
 from raytune_suite.tally import Tally
@@ -25,6 +25,7 @@ def closing(tally: Tally, folder: Path | None) -> list[Text]:
     parts += [_winner(record, winner), *_comparison(record, winner)] if winner else [_nothing(record)]
     parts += _usage(tally)
     parts += _errors(tally)
+    parts += _foreseen(folder, record) if folder is not None else []
     parts += _places(folder, record) if folder is not None else []
     return parts
 
@@ -114,6 +115,11 @@ def _errors(tally: Tally) -> Iterator[Text]:
         message = group.message.strip().splitlines()[0] if group.message.strip() else ""
         who = f"trial{'s' if len(group.numbers) > 1 else ''} {formats.numbers(group.numbers)}"
         yield Text(f"{len(group.numbers)}x {group.type}: {message} ({who})", "red")
+
+
+def _foreseen(folder: Path, record: Record) -> Iterator[Text]:
+    for title, line in zip(("plan", ""), foreseen.lines(folder, record), strict=False):
+        yield Text(f"{title:<9}", "bold").append(line, "default")
 
 
 def _places(folder: Path, record: Record) -> list[Text]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from raytune_suite import formats, plan, ray_runtime, schedulers, search
+from raytune_suite import foreseen, formats, plan, ray_runtime, schedulers, search
 from raytune_suite.driver import Driver
 from raytune_suite.errors import ExperimentError, PlanError
 from raytune_suite.judging import judging
@@ -232,10 +232,21 @@ def replications(study: Study, record: Record, slots: int, count: int, budget_s:
         yield play(again, Recorded(again, record, seed=again.seed), slots)
 
 
-def forecast(
-    study: Study, after: Path, names: Sequence[str], count: int, slots: int | None, budget_s: float
-) -> Iterator[str]:
+@dataclass(frozen=True)
+class Terms:
+    """How a forecast is made: ``count`` replications on ``slots`` (None: as many as fit here), begun within
+    ``budget_s`` seconds, at a ``price`` per GPU-hour (per CPU-hour for trials without a GPU; None: not asked)."""
+
+    count: int = 20
+    slots: int | None = None
+    budget_s: float = 60.0
+    price: float | None = None
+
+
+def forecast(study: Study, after: Path, names: Sequence[str], terms: Terms, keep: Path | None = None) -> Iterator[str]:
     """Play the study, and again under each scheduler of ``names``; yields a table, line by line.
+
+    ``keep``: the folder in which the intervals of the study itself are kept, to be compared with what comes.
 
     Raises:
         PlanError: one of the schedulers cannot be played, or a trial fits nowhere.
@@ -251,14 +262,36 @@ def forecast(
         if name not in studies:
             studies[name] = Study.from_dict({**given, "scheduler": name}, study.project)
     made = plan.make(study, Cluster.local())
-    slots = slots or made.slots
+    slots = terms.slots or made.slots
     yield f"{study.name}: {made.num_trials} trials on {formats.count(slots, 'slot')}, played after {record.name}"
-    share = budget_s / len(studies)
-    columns = {name: list(replications(one, record, slots, count, share)) for name, one in studies.items()}
-    yield from table(study, columns)
+    share = terms.budget_s / len(studies)
+    columns = {name: list(replications(one, record, slots, terms.count, share)) for name, one in studies.items()}
+    yield from table(study, columns, Bill(slots, made.request.gpu, made.request.cpu, terms.price))
+    if keep is not None:
+        own = columns[study.scheduler.name]
+        walls, epochs = [one.wall_s for one in own], [float(one.epochs) for one in own]
+        foreseen.write(keep, {"iterations": _bounds(epochs), "wall_s": _bounds(walls)})
 
 
-def table(study: Study, columns: Mapping[str, Sequence[Played]]) -> Iterator[str]:
+@dataclass(frozen=True)
+class Bill:
+    """What is paid for: all ``slots`` from the beginning to the end, each with so much ``gpu`` and ``cpu``."""
+
+    slots: int
+    gpu: float
+    cpu: float
+    price: float | None = None
+
+    def rows(self, columns: Mapping[str, Sequence[Played]]) -> Iterator[tuple[str, list[str]]]:
+        """Hours of GPUs, or of CPUs where trials use none, and what they cost."""
+        each, kind = (self.gpu, "GPU") if self.gpu else (self.cpu, "CPU")
+        hours = [[one.wall_s / 3600 * self.slots * each for one in played] for played in columns.values()]
+        yield f"{kind}-hours", [_interval(column) for column in hours]
+        if self.price is not None:
+            yield f"at {self.price:g} an hour", [_interval([h * self.price for h in column]) for column in hours]
+
+
+def table(study: Study, columns: Mapping[str, Sequence[Played]], bill: Bill | None = None) -> Iterator[str]:
     """Medians over replications, and where four fifths of them lie."""
     rows: list[tuple[str, list[str]]] = [
         ("", list(columns)),
@@ -271,6 +304,7 @@ def table(study: Study, columns: Mapping[str, Sequence[Played]]) -> Iterator[str
             [_interval([p.best for p in played if p.best is not None]) for played in columns.values()],
         ),
     ]
+    rows += bill.rows(columns) if bill is not None else ()
     if study.stop.target is not None:
         shares = [sum(p.reached for p in played) / len(played) for played in columns.values()]
         rows.append((f"reaches {formats.number(study.stop.target)}", [f"{share:.0%}" for share in shares]))
@@ -288,5 +322,10 @@ def _rungs(played: Sequence[Played]) -> list[str]:
 def _interval(values: Sequence[float], show: Callable[[float], str] = formats.number) -> str:
     if not values:
         return "-"
-    low, middle, high = (float(value) for value in np.quantile(values, [0.1, 0.5, 0.9]))
+    low, middle, high = _bounds(values)
     return f"{show(middle)} ({show(low)} to {show(high)})"
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float, float]:
+    low, middle, high = (float(value) for value in np.quantile(values, [0.1, 0.5, 0.9]))
+    return low, middle, high

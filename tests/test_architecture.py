@@ -84,6 +84,7 @@ LAYERS = (
     "formats",
     "tally",
     "liveview",
+    "foreseen",  # of a study, before it ran
     "closing",
     "progress",
     "analysis",
@@ -124,6 +125,7 @@ LAYERS = (
     "reproduction",
     "runner",
     "longer",
+    "probing",  # the first trials, before the rest is foreseen
     "resuming",
     "confirmation",
     # clusters
@@ -140,7 +142,7 @@ LAYERS = (
 NEEDS_RAY = {
     *("schedulers.fifo", "schedulers.foreign", "schedulers.onray", "search.foreign"),  # what Ray ships
     *("nodes", "tune_trainable", "hosts", "worker", "standalone"),  # what runs on it
-    *("ray_runtime", "failures", "adapters", "callbacks", "final", "runner", "resuming"),  # what starts it
+    *("ray_runtime", "failures", "adapters", "callbacks", "final", "runner", "probing", "resuming"),  # what starts it
     *("engine.workers", "engine.pool", "engine.seam", "engine.residence", "engine.lean", "engine.running"),
     *("dashboard", "jobs"),
 }

@@ -13,8 +13,9 @@ import pytest
 from raytune_suite import Study
 from raytune_suite.engine import seam
 from raytune_suite.errors import ExperimentError, PlanError
+from raytune_suite.probing import probe
 from raytune_suite.record import Record, Report
-from raytune_suite.simulate import Recorded, carried_on, play, replications, table
+from raytune_suite.simulate import Bill, Played, Recorded, carried_on, play, replications, table
 
 TOYS = Path(__file__).parent / "cluster"
 
@@ -122,6 +123,18 @@ def test_a_simulated_trial_follows_a_recorded_one_nearby_with_its_costs() -> Non
 def test_too_few_curves_are_refused() -> None:
     with pytest.raises(ExperimentError, match="earlier has 2 trials with a curve: 5 are needed"):
         Recorded(study(), recorded({0.1: [1.0], 0.2: [1.0], 0.3: []}))
+
+
+def test_machines_are_paid_for_from_the_beginning_to_the_end() -> None:
+    played = [Played(trials=4, epochs=8, wall_s=1800.0, trained_s=900.0, best=0.1, reached=False, rungs={9: 4})]
+    rows = dict(Bill(slots=4, gpu=0.5, cpu=2.0, price=3.0).rows({"asha": played}))
+    assert rows == {"GPU-hours": ["1.0 (1.0 to 1.0)"], "at 3 an hour": ["3.0 (3.0 to 3.0)"]}
+    assert list(Bill(slots=4, gpu=0.0, cpu=2.0).rows({"asha": played})) == [("CPU-hours", ["4.0 (4.0 to 4.0)"])]
+
+
+def test_a_study_that_divides_up_its_trials_cannot_be_begun_with_a_few() -> None:
+    with pytest.raises(PlanError, match=r"hyperband cannot be begun with a few trials: .* --from EXPERIMENT"):
+        probe(study(scheduler="hyperband"), 8)
 
 
 def test_replications_differ_in_their_seed_and_keep_to_their_budget() -> None:

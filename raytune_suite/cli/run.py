@@ -151,9 +151,14 @@ def replay(experiment: Experiment, project: Project = None) -> None:
 
 
 def _start(study: Study, **options: Any) -> int:
+    from raytune_suite.probing import begun
+    from raytune_suite.resuming import resume as go_on
     from raytune_suite.runner import run as start
 
-    return _logged(Path(study.folder), lambda: start(study, **options))
+    folder = Path(study.folder)
+    if begun(study):
+        return _logged(folder, lambda: go_on(folder, num_trials=study.num_trials, project=study.project, **options))
+    return _logged(folder, lambda: start(study, **options))
 
 
 def _logged(folder: Path, start: Callable[[], Results]) -> int:

@@ -9,7 +9,12 @@ import typer
 
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file.")]
 After = Annotated[
-    Path, typer.Option("--from", metavar="EXPERIMENT", help="The experiment whose curves the simulated trials follow.")
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="EXPERIMENT",
+        help="The experiment whose curves the simulated trials follow; else the study's first trials are trained.",
+    ),
 ]
 Compare = Annotated[
     str | None, typer.Option(metavar="NAMES", help="Schedulers to play as well, as asha,hyperband,fifo: same searcher.")
@@ -27,17 +32,24 @@ def register(app: typer.Typer) -> None:
 
 def simulate(
     study: Study,
-    after: After,
+    after: After = None,
     compare: Compare = None,
     replications: Annotated[int, typer.Option(min=1, help="How often to play it, with other seeds.")] = 20,
     slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time; as many as fit here otherwise.")] = None,
     budget: Annotated[float, typer.Option(help="Begin no replication after so many seconds.")] = 60.0,
+    price: Annotated[float | None, typer.Option(min=0, help="Of a GPU-hour, or CPU-hour without GPUs.")] = None,
+    probes: Annotated[int, typer.Option(min=5, help="Without --from: how many trials to train first.")] = 8,
     changes: Changes = None,
 ) -> None:
     """Play a study without training: how many epochs, how long, how good, under which early stopping."""
     from raytune_suite.cli.overrides import load
-    from raytune_suite.simulate import forecast
+    from raytune_suite.probing import probe
+    from raytune_suite.simulate import Terms, forecast
 
     names = [name.strip() for name in compare.split(",") if name.strip()] if compare else []
-    for line in forecast(load(study, {}, changes or ()), after, names, replications, slots, budget):
+    loaded = load(study, {}, changes or ())
+    keep = probe(loaded, probes) if after is None else None
+    for line in forecast(loaded, after or keep or Path(), names, Terms(replications, slots, budget, price), keep):
         typer.echo(line)
+    if keep is not None:
+        typer.echo("The probes are the beginning of the study: raytune run goes on from them, with the same options.")
