@@ -77,6 +77,7 @@ def test_a_state_that_cannot_be_tried_again_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_experiment_in_use_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(study(tmp_path).dump())
     with Journal.create(tmp_path), pytest.raises(ExperimentError, match="in use by process"):
         resume(tmp_path)
 

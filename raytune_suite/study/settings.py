@@ -28,6 +28,7 @@ from raytune_suite.space import DeclarationError
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = r"(\d+(\.\d+)?\s*[smhd]\s*)+"
 _SIZE = r"(\d+(\.\d+)?)\s*(?:([kKMGT])(i)?)?B"
+_LEAST_MEMORY = 2**20
 
 
 class Settings(BaseModel):
@@ -74,6 +75,18 @@ def parse_size(value: Any) -> int:
     if size < 1:
         raise DeclarationError("must be at least a byte", value, "Leave it out for no limit.")
     return int(size)
+
+
+def parse_memory(value: Any) -> int:
+    """Return bytes as :func:`parse_size` does, of memory that a trial is to have.
+
+    Raises:
+        DeclarationError: it is no size, or so small that a unit must be missing.
+    """
+    size = parse_size(value)
+    if size < _LEAST_MEMORY:
+        raise DeclarationError("is a number of bytes, too few for any trial", value, f"Write {value}GiB, say.")
+    return size
 
 
 def parse_reference(value: Any) -> str:
@@ -132,16 +145,12 @@ Duration = Annotated[
         }
     ),
 ]
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": f"^{_SIZE}$"}],
-            "examples": ["20GiB", "500MB"],
-        }
-    ),
-]
+_SIZES: dict[str, Any] = {
+    "anyOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": f"^{_SIZE}$"}],
+    "examples": ["20GiB", "500MB"],
+}
+Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZES)]
+Memory = Annotated[int, BeforeValidator(parse_memory), WithJsonSchema(_SIZES)]
 Reference = Annotated[
     str,
     BeforeValidator(parse_reference),
@@ -242,11 +251,11 @@ class Resources(Settings):
     """GPUs, whole or a fraction; auto: the share that a forecast of the trial's memory asks for, none without GPUs."""
     trials_per_gpu: PositiveInt | Literal["auto"] | None = None
     """How many trials share a GPU, instead of a fraction; auto: as many as get most done, measured on the first."""
-    gpu_memory: Size | None = None
+    gpu_memory: Memory | None = None
     """GPU memory that a trial's training allocates, instead of a fraction; its CUDA context comes on top."""
     max_waste: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.25
     """The part of a GPU that equal shares may leave idle; a study that leaves more is refused."""
-    memory: Size | None = None
+    memory: Memory | None = None
     """Main memory, as in 4GiB: no more trials at a time than a machine has room for."""
     custom: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Ray's custom resources."""
