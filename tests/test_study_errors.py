@@ -59,6 +59,7 @@ TABLE = [
     ("{time: 30m}", "{time: 0}", "line 13, stop.time: must be longer than nothing, got 0. Leave it out for no limit."),
     ("{time: 30m}", "{target: .nan}", "line 13, stop.target: must be a finite number, got nan"),
     ("{cpu: 1}", "{gpu: 1.5}", "line 14, resources.gpu: must be whole when above 1, got 1.5. Write 2."),
+    ("{cpu: 1}", "{gpu_memory: 6}", "line 14, resources.gpu_memory: is a number of bytes, too few for any trial, got 6. Write 6GiB, say."),
     ("{cpu: 1}", "{gpu: -0.5}", "line 14, resources.gpu: must be at least 0, got -0.5"),
     ("{cpu: 1}", "{gpu: .inf}", "line 14, resources.gpu: must be auto or a number, got inf"),
     ("{cpu: 1}", "{cpu: .nan}", "line 14, resources.cpu: must be a finite number, got nan"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ _BINS = 4
 _WIDTH = 30
 _WORTH = 0.02
 _EACH = 3
+_PLENTY = 1e4
 ENOUGH = _BINS * _EACH
 """Fewer configurations do not tell what memory depends on."""
 
@@ -168,6 +169,9 @@ def _packing(survey: Survey, cluster: Cluster) -> Iterator[str]:
     if requests:
         together = trials_at_once(requests, cluster.nodes)
         yield f"  about {together:.3g} trials at once; with one a GPU it would be {cluster.gpus:g}"
+        by_memory = trials_at_once(requests, [replace(node, cpu=_PLENTY) for node in cluster.nodes])
+        if by_memory > 1.05 * together:
+            yield f"  CPUs are the limit: the GPUs have room for {by_memory:.3g} (resources.cpu)"
 
 
 def _requests(survey: Survey, cluster: Cluster) -> tuple[list[Request], int]:

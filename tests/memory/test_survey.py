@@ -82,6 +82,16 @@ def test_the_packing_is_that_of_the_shares_trials_would_get() -> None:
     assert "about 12 trials at once; with one a GPU it would be 4" in shown
 
 
+def test_it_is_said_where_cpus_keep_gpus_from_being_filled() -> None:
+    few = take(
+        a_study(space={"width": {"choice": [1]}, "batch": 5, "deep": False}, resources={"cpu": 100}), forecast, 4
+    )
+    plenty = take(a_study(space={"width": {"choice": [1]}, "batch": 5, "deep": False}), forecast, 4)
+
+    assert "CPUs are the limit: the GPUs have room for 12 (resources.cpu)" in text(few)
+    assert "CPUs are the limit" not in text(plenty)
+
+
 def test_what_fits_no_gpu_is_counted() -> None:
     shown = text(take(a_study(space={"width": {"choice": [1, 100]}, "batch": 1, "deep": False}), forecast, 40))
 
