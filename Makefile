@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: demo test check docs clean
+.PHONY: demo test lint check docs clean
 
 demo: $(STAMP)
 	$(BIN)/raytune run studies/digits.yaml --name digits-$$(date +%Y%m%d-%H%M%S)
@@ -14,10 +14,12 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
-check: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest -q -m "not ray and not slow and not browser and not gpu"
 
 # The pages that are written by the code itself: the study schema and the command reference.
