@@ -122,6 +122,8 @@ def request(
     if isinstance(wanted, str):
         wanted = _computed(study, wanted, config)
     gpu, kind = _gpu(wanted, cluster, forecast)
+    if 0 < gpu < 1 and wanted.trials_per_gpu is None:
+        gpu = max(gpu, _spread(wanted, cluster, kind, study.max_concurrent))
     return _checked(Request(float(wanted.cpu), gpu, _custom(wanted), wanted.accelerator_type or kind))
 
 
@@ -222,6 +224,24 @@ def _gpu(wanted: Resources, cluster: Cluster, forecast: int | None) -> tuple[flo
         return (1.0 if cluster.gpus else 0.0), None
     kind, alone = landing(forecast + CONTEXT, among)
     return fitting_share(forecast + CONTEXT, kind.memory or 0), kind.accelerator_type if alone else None
+
+
+def _spread(wanted: Resources, cluster: Cluster, kind: str | None, max_concurrent: int | None) -> float:
+    """The share that keeps trials from gathering on one GPU while others are free; 0 where memory decides.
+
+    Ray fills a GPU before it takes the next. Where CPUs or ``max_concurrent`` allow few trials, each gets as much of a
+    GPU as there is; those of unlike size only where it is a whole one, so that large ones still find room beside small.
+    """
+    name = wanted.accelerator_type or kind
+    nodes = [n for n in (*cluster.nodes, *cluster.growth) if n.gpu and name in (None, n.accelerator_type)]
+    gpus = math.floor(sum(node.gpu for node in nodes))
+    bounds = [] if max_concurrent is None else [max_concurrent]
+    if wanted.cpu:
+        bounds.append(sum(_times(node.cpu, wanted.cpu) for node in nodes))
+    if wanted.gpu != "auto" or not bounds or not gpus:
+        return 0.0  # a fraction that was asked for is kept
+    on_one = math.ceil(max(min(bounds), 1) / gpus)
+    return share(on_one) if wanted.gpu_memory is not None or on_one == 1 else 0.0
 
 
 def _custom(wanted: Resources) -> dict[str, float]:

@@ -25,7 +25,7 @@ from raytune_suite.shares import TooLargeError
 def a_study(**wanted: Any) -> Any:
     section = {"cpu": 1, "gpu": "auto", "trials_per_gpu": None, "gpu_memory": None, "memory": None, "custom": {}}
     section |= {"accelerator_type": None, **wanted}
-    return SimpleNamespace(resources=SimpleNamespace(**section))
+    return SimpleNamespace(resources=SimpleNamespace(**section), max_concurrent=None)
 
 
 CPU_ONLY = Cluster((Node(8),))
@@ -351,3 +351,27 @@ def test_a_budget_that_no_machine_has_is_refused() -> None:
 def test_main_memory_is_asked_for_in_one_way() -> None:
     with pytest.raises(PlanError, match="keep memory"):
         request(a_study(memory=2**30, custom={"memory": 1}), CPU_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("resources", "max_concurrent", "expected"),
+    [
+        ({"gpu_memory": GIB}, None, 0.1),
+        ({"gpu_memory": GIB}, 4, 0.5),
+        ({"gpu_memory": GIB}, 2, 1.0),
+        ({"gpu_memory": 10 * GIB}, 4, 1.0),
+        ({"gpu": "auto"}, 2, 1.0),
+        ({"gpu": 0.25}, 2, 0.25),
+        ({"trials_per_gpu": 4}, 2, 0.25),
+    ],
+)
+def test_few_trials_do_not_gather_on_one_gpu(resources: Any, max_concurrent: int | None, expected: float) -> None:
+    study = a_study(**resources)
+    study.max_concurrent = max_concurrent
+    cluster = Cluster((Node(32, 2, gpu_memory=16 * GIB),))
+    assert request(study, cluster, forecast=GIB).gpu == expected
+
+
+def test_trials_of_unlike_size_keep_their_shares_where_they_must_share() -> None:
+    small = request(a_study(gpu="auto", cpu=8), Cluster((Node(32, 2, gpu_memory=24 * GIB),)), forecast=GIB)
+    assert small.gpu == 0.0625

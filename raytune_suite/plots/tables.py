@@ -233,15 +233,6 @@ def timeline(experiment: Experiment) -> list[Bar]:
     return sorted(bars, key=lambda bar: (bar.lane.rpartition(" · ")[0], int(bar.lane.rpartition(" ")[2]), bar.start))
 
 
-def busy(bars: list[Bar]) -> float | None:
-    """The share of the time between first start and last end that the lanes were taken, None without bars."""
-    if not bars:
-        return None
-    span = max(bar.end for bar in bars) - min(bar.start for bar in bars)
-    lanes = {bar.lane for bar in bars}
-    return sum(bar.end - bar.start for bar in bars) / (span * len(lanes)) if span > 0 else None
-
-
 @dataclass(frozen=True)
 class Rung:
     """What happened at one decision point: how many trials were looked at, and what each was told in the end."""

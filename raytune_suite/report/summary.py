@@ -58,11 +58,11 @@ def _facts(experiment: Experiment, best: TrialRecord | None) -> str:
     share = f"{iterations / whole:.0%} of running all to the end" if whole else ""
     cards.append(("Iterations", f"{iterations:,}", share))
     spent = (record.updated_at or 0.0) - (record.started_at or 0.0)
-    busy = tables.busy(tables.timeline(experiment))
-    cards.append(("Wall clock", duration(spent), f"workers busy {busy:.0%}" if busy is not None else ""))
+    cards.append(("Wall clock", duration(spent), ""))
     if experiment.usage.capacity and (shares := experiment.usage.shares()):
         rest = experiment.usage.describe().partition(", ")[2] if shares["training"] >= 0.005 else ""
-        cards.append((f"{experiment.usage.unit} time", f"{shares['training']:.0%} training", rest))
+        unit = experiment.usage.unit
+        cards.append((f"{unit[0].upper()}{unit[1:]} time", f"{shares['training']:.0%} training", rest))
     return "".join(
         f'<div class="card"><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>'
         for name, value, note in cards

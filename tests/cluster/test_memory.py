@@ -24,7 +24,7 @@ def study(tmp_path: Path, **changes: Any) -> Study:
         "max_iterations": 2,
         "space": {"learning_rate": 0.01, "mib": {"grid": [100, 900, 9000, 101, 901, 102]}},
         "search": "grid",
-        "resources": {"cpu": 0.5, "gpu": "auto"},
+        "resources": {"cpu": 0.25, "gpu": "auto"},
         "storage": str(tmp_path),
     }
     return Study.from_dict({**base, **changes}, project=HERE)
