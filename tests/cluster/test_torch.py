@@ -67,6 +67,19 @@ def test_a_trial_whose_worker_dies_goes_on_elsewhere_from_its_checkpoint(tmp_pat
     assert len(losses) == 4
 
 
+def test_two_processes_train_as_one_does_also_after_their_worker_died(tmp_path: Path, prepared: Path) -> None:
+    losses = {}
+    for processes, crash in ((1, False), (2, True)):
+        space = {"learning_rate": {"choice": [0.01]}, "processes": processes, "crash": crash}
+        asked = {"resources": {"cpu": processes, "gpu": 0}, "retries": {"failed": 1}, "num_trials": 1}
+        results = run(study(tmp_path, name=f"by-{processes}", space=space, default=None, **asked), verbosity=-1)
+        trial = results.experiment.record.trials[0]
+        assert (trial.state, trial.attempt) == (State.COMPLETED, int(crash))
+        losses[processes] = [report.metrics["validation/loss"] for report in trial.reports]
+    assert len(losses[1]) == 4
+    assert losses[2] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_a_bare_tuner_trains_a_torch_trainable_on_reused_workers(tmp_path: Path) -> None:
     from ray import tune
 
