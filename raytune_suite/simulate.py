@@ -8,6 +8,7 @@ that differ in their seed. Not counted are the starting of workers and the searc
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -140,20 +141,34 @@ class Memory:
         return self._seq
 
 
-def play(study: Study, model: Model, slots: int) -> Played:
-    """One replication of a study on so many slots; raises as :func:`course` does."""
+class OutOfTimeError(PlanError):
+    """A replication was ended before its study was, since the time given for it was over."""
+
+
+def play(study: Study, model: Model, slots: int, until: float = math.inf) -> Played:
+    """One replication of a study on so many slots, with a searcher that spares time; raises as :func:`course` does."""
     record = Record(keep_reports=False)
-    workers, scheduler = course(study, model, slots, record)
+    workers, scheduler = course(study, model, slots, record, spare=True, until=until)
     return _played(study, record, scheduler, workers)
 
 
 def course(
-    study: Study, model: Model, slots: int, record: Record, events: list[dict[str, Any]] | None = None
+    study: Study,
+    model: Model,
+    slots: int,
+    record: Record,
+    events: list[dict[str, Any]] | None = None,
+    *,
+    spare: bool = False,
+    until: float = math.inf,
 ) -> tuple[VirtualWorkers, Scheduler]:
     """Let a study take its course in virtual time; ``record``, and ``events`` if given, tell what happened.
 
+    ``spare``: whether suggestions may be made in less time than in earnest, ``until``: when it is ended.
+
     Raises:
         PlanError: the study's scheduler moves checkpoints between trials, which no model can play.
+        OutOfTimeError: it was not over at ``until``.
     """
     if study.scheduler.name not in SUPPORTED:
         raise PlanError(f"{study.scheduler.name} cannot be simulated: choose one of {', '.join(SUPPORTED)}")
@@ -169,14 +184,20 @@ def course(
         log.append("experiment", name=study.name, metric=study.metric, mode=study.mode, seed=study.seed)
         planned = plan.make(study, Cluster.local()).num_trials
         stop = Stoppers(study, workers.clock)
-        driver = Driver(study, log, search.build(study), scheduler, stop, num_trials=planned)
-        _run(driver, scheduler, workers, folder)
+        searcher = search.build(study)
+        if spare:
+            searcher.spare()
+        driver = Driver(study, log, searcher, scheduler, stop, num_trials=planned)
+        over = _run(driver, scheduler, workers, folder, until)
     if driver.error is not None:
         raise driver.error
+    if not over:
+        raise OutOfTimeError(f"ended after {len(record.trials)} of {formats.count(planned or 0, 'trial')}")
     return workers, scheduler
 
 
-def _run(driver: Driver, scheduler: Scheduler, workers: VirtualWorkers, folder: str) -> None:
+def _run(driver: Driver, scheduler: Scheduler, workers: VirtualWorkers, folder: str, until: float) -> bool:
+    """Returns whether the study was over at ``until``."""
     from raytune_suite import adapters, callbacks
     from raytune_suite.engine import lean, seam
     from raytune_suite.engine.pool import Pool
@@ -197,8 +218,11 @@ def _run(driver: Driver, scheduler: Scheduler, workers: VirtualWorkers, folder: 
             callbacks=[callbacks.StartCallback(driver), *callbacks.forgetting(scheduler)],
         )
         while not controller.is_finished():
+            if time.monotonic() > until:
+                return False
             controller.step()
         controller.cleanup()
+    return True
 
 
 def _played(study: Study, record: Record, scheduler: Scheduler, workers: VirtualWorkers) -> Played:
@@ -223,18 +247,31 @@ def _reaches(study: Study, value: float) -> bool:
 
 
 def replications(study: Study, record: Record, slots: int, count: int, budget_s: float) -> Iterator[Played]:
-    """Play the study again and again, with seeds from its own on, until ``count`` are done or the budget is spent."""
+    """Play the study again and again, with seeds from its own on, until ``count`` are done or the budget is spent.
+
+    The replication in which it is spent is left out.
+
+    Raises:
+        PlanError: that is the first one.
+    """
     until, changed = time.monotonic() + budget_s, study.model_dump(by_alias=True, exclude_unset=True)
     for number in range(count):
-        if number and time.monotonic() > until:
-            return
         again = Study.from_dict({**changed, "seed": study.seed + number}, study.project)
-        yield play(again, Recorded(again, record, seed=again.seed), slots)
+        try:
+            yield play(again, Recorded(again, record, seed=again.seed), slots, until)
+        except OutOfTimeError as cut:
+            if number:
+                return
+            once = f"{study.name} once under {study.scheduler.name}"
+            raise PlanError(
+                f"{formats.number(budget_s)} s are too few to play {once}: {cut}. Give it more with --budget, "
+                f"or play fewer trials (--set num_trials=...) or a quicker searcher (--set search=random)"
+            ) from None
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How a forecast is made: ``count`` replications on ``slots`` (None: as many as fit here), begun within
+    """How a forecast is made: ``count`` replications on ``slots`` (None: as many as fit here), those done within
     ``budget_s`` seconds, at a ``price`` per GPU-hour (per CPU-hour for trials without a GPU; None: not asked)."""
 
     count: int = 20
@@ -249,7 +286,7 @@ def forecast(study: Study, after: Path, names: Sequence[str], terms: Terms, keep
     ``keep``: the folder in which the intervals of the study itself are kept, to be compared with what comes.
 
     Raises:
-        PlanError: one of the schedulers cannot be played, or a trial fits nowhere.
+        PlanError: one of the schedulers cannot be played, or not within the budget, or a trial fits nowhere.
         StudyError: one of them cannot run this study.
         ExperimentError: ``after`` is no experiment, or has too few curves.
     """
@@ -267,6 +304,8 @@ def forecast(study: Study, after: Path, names: Sequence[str], terms: Terms, keep
     share = terms.budget_s / len(studies)
     columns = {name: list(replications(one, record, slots, terms.count, share)) for name, one in studies.items()}
     yield from table(study, columns, Bill(slots, made.request.gpu, made.request.cpu, terms.price))
+    if any(len(played) < terms.count for played in columns.values()):
+        yield f"{formats.number(terms.budget_s)} s were too few for {terms.count} replications: --budget gives more"
     if keep is not None:
         own = columns[study.scheduler.name]
         walls, epochs = [one.wall_s for one in own], [float(one.epochs) for one in own]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from raytune_suite import Study
+from raytune_suite import Study, search, simulate
 from raytune_suite.engine import seam
 from raytune_suite.errors import ExperimentError, PlanError
 from raytune_suite.probing import probe
 from raytune_suite.record import Record, Report
+from raytune_suite.search import Observation
 from raytune_suite.simulate import Bill, Played, Recorded, carried_on, play, replications, table
+from raytune_suite.states import State
 
 TOYS = Path(__file__).parent / "cluster"
 
@@ -137,12 +142,38 @@ def test_a_study_that_divides_up_its_trials_cannot_be_begun_with_a_few() -> None
         probe(study(scheduler="hyperband"), 8)
 
 
+def test_a_replication_in_which_the_budget_is_spent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = recorded({x / 20: [x / 20 + 1 / i for i in range(1, 10)] for x in range(20)})
+    whole = list(replications(study(), record, 2, 4, budget_s=60.0))
+    clock = itertools.count()  # a second passes between two looks at it
+    monkeypatch.setattr(simulate, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    steps = len(list(replications(study(), record, 2, 1, budget_s=math.inf))) and next(clock)
+    played = list(replications(study(), record, 2, 4, budget_s=1.5 * steps))
+    assert played == whole[:1]
+    with pytest.raises(PlanError, match=r"too few .* once under asha: ended after \d+ of 27 trials.*--budget"):
+        list(replications(study(), record, 2, 4, budget_s=steps / 2))
+
+
+def test_a_searcher_that_spares_time_fits_its_model_less_often_the_more_is_known() -> None:
+    searcher = search.build(study(search="bayesian", num_trials=160))
+    searcher.spare()
+    fits = []
+    for number in range(160):
+        suggestion = searcher.ask(number)
+        assert suggestion is not None
+        fits.append(suggestion.note)
+        loss = (suggestion.point["x"] - 0.3) ** 2
+        searcher.tell(Observation(number, suggestion.point, loss, 9, State.COMPLETED))
+    distinct = [len({id(note) for note in fits[start : start + 40]}) for start in (40, 120)]
+    assert distinct[0] == 40
+    assert distinct[1] <= 14
+
+
 def test_replications_differ_in_their_seed_and_keep_to_their_budget() -> None:
     record = recorded({x / 20: [x / 20 + 1 / i for i in range(1, 10)] for x in range(20)})
     played = list(replications(study(), record, 2, 4, budget_s=60.0))
     assert len({p.best for p in played}) > 1
     assert list(replications(study(), record, 2, 4, budget_s=60.0)) == played
-    assert len(list(replications(study(), record, 2, 4, budget_s=0.0))) == 1
     lines = list(table(study(stop={"target": 0.2}), {"asha": played}))
     assert lines[1].split() == ["replications", "4"]
     assert lines[-2].startswith("reaches 0.2")

@@ -36,7 +36,7 @@ def simulate(
     compare: Compare = None,
     replications: Annotated[int, typer.Option(min=1, help="How often to play it, with other seeds.")] = 20,
     slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time; as many as fit here otherwise.")] = None,
-    budget: Annotated[float, typer.Option(help="Begin no replication after so many seconds.")] = 60.0,
+    budget: Annotated[float, typer.Option(help="End after so many seconds, without what is under way.")] = 60.0,
     price: Annotated[float | None, typer.Option(min=0, help="Of a GPU-hour, or CPU-hour without GPUs.")] = None,
     probes: Annotated[int, typer.Option(min=5, help="Without --from: how many trials to train first.")] = 8,
     changes: Changes = None,

@@ -30,12 +30,15 @@ from raytune_suite.space import Space
 
 if TYPE_CHECKING:
     from raytune_suite.search.effects import Effect
+    from raytune_suite.search.engine import Ranking
 
 Array = npt.NDArray[np.float64]
 
 _MOST = 400
 """More results than this are thinned out: time per suggestion stays bounded."""
 _FEWEST = 3
+_SPARED = 40
+"""A searcher that spares time fits its model again once there is a new result for so many old ones."""
 _LISTED = 3000
 """A space with at most so many points is listed."""
 
@@ -70,6 +73,8 @@ class BayesianSearcher(Searcher):
         self._curves: dict[int, dict[int, tuple[int, float]]] = {}
         self._engine: Any = None
         self._listed: dict[str, Array] | None = None
+        self._ranking: Ranking | None = None
+        self._spares, self._fit_again_at = False, 0
 
     def prepare(self) -> None:
         """Import the model and the package that hosts it (over a second)."""
@@ -101,12 +106,23 @@ class BayesianSearcher(Searcher):
         known = [found for found in self.observed.values() if found.has_value]
         if number < self.initial_points or len(known) < _FEWEST or not self.space.parameters or _flat(known):
             return self._design(number, rng)
-        self.prepare()
-        ranking = self._engine.rank(self._history(known), rng)
+        ranking = self._ranked(known, number, rng)
         for point in ranking.points:
             if not self.seen(point) and self.space.feasible(point):
                 return Suggestion(number, point, "model", ranking.note)
         return self._random(number, rng)
+
+    def spare(self) -> None:
+        """Go down the last ranking for a while, the longer the more is known; up to 80 results nothing changes."""
+        self._spares = True
+
+    def _ranked(self, known: list[Observation], number: int, rng: np.random.Generator) -> Ranking:
+        if self._ranking is None or not self._spares or number >= self._fit_again_at:
+            self.prepare()
+            fresh: Ranking = self._engine.rank(self._history(known), rng)
+            self._ranking = fresh
+            self._fit_again_at = number + max(1, len(known) // _SPARED)
+        return self._ranking
 
     def effects(self) -> list[Effect]:
         """What the model believes each parameter does; nothing while too few trials tell (see Engine.effects)."""

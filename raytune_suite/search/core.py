@@ -149,6 +149,9 @@ class Searcher(ABC):
     def prepare(self) -> None:  # noqa: B027 - a hook that most searchers do not need
         """Import what :meth:`ask` will need; a driver calls it while workers start."""
 
+    def spare(self) -> None:  # noqa: B027 - a hook that quick searchers do not need
+        """From now on take less time for suggestions, if need be at the cost of their quality: for forecasts."""
+
     def ask(self, number: int) -> Suggestion | None:
         """The point of trial ``number``, or None for good when there are no more.
 
