@@ -47,7 +47,8 @@ class Line(TorchTrainable):
 
     def step(self) -> dict[str, Any]:
         crashed = self.context.trial_dir / "crashed"
-        if self.config.get("crash") and self.iteration == 1 and not crashed.exists():
+        is_first = self.iteration == 1 and self.context.rank == 0
+        if self.config.get("crash") and is_first and not crashed.exists():
             crashed.touch()
             os._exit(7)
         return super().step()
