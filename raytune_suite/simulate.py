@@ -24,6 +24,7 @@ from raytune_suite import foreseen, formats, plan, ray_runtime, schedulers, sear
 from raytune_suite.driver import Driver
 from raytune_suite.errors import ExperimentError, PlanError
 from raytune_suite.judging import judging
+from raytune_suite.pace import Pace
 from raytune_suite.record import Record
 from raytune_suite.resources import Cluster, Request
 from raytune_suite.states import State
@@ -65,7 +66,7 @@ class Recorded:
         self._units = np.array([self._unit({k: v for k, v in t.point.items() if k in known}) for t in trials])
         curves = [_curve(t.reports, study.metric) for t in trials]
         self._curves = carried_on(curves, max(study.max_iterations, max(map(len, curves))))
-        self._seconds = np.array([_seconds(t.reports) for t in trials])
+        self._pace = Pace.of(trials)
         self._follows: dict[str, int] = {}
 
     def _unit(self, point: Mapping[str, Any]) -> Array:
@@ -85,7 +86,8 @@ class Recorded:
     def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
         """See :class:`raytune_suite.engine.virtual.Model`."""
         followed = self._follows[trial_id]
-        return float(self._curves[followed, iteration - 1]), float(self._seconds[followed])
+        beside = self._pace.beside if iteration == 1 else 0.0
+        return float(self._curves[followed, iteration - 1]), self._pace.seconds[followed] + beside
 
 
 def carried_on(curves: Sequence[Sequence[float]], length: int) -> Array:
@@ -118,11 +120,6 @@ def _curve(reports: Sequence[Any], metric: str) -> list[float]:
             break
         values += [float(value)] * max(0, report.iteration - len(values))
     return values
-
-
-def _seconds(reports: Sequence[Any]) -> float:
-    last = reports[-1]
-    return float(last.elapsed or 0.0) / max(1, int(last.iteration))
 
 
 class Memory:

@@ -43,6 +43,7 @@ LAYERS = (
     "mirror",
     "lease",
     "copies",
+    "pace",  # how quickly trials went by the clock
     "likeness",  # a curve against the recorded one
     # who decides
     "search",

@@ -1,0 +1,39 @@
+"""How quickly the trials of an experiment went by the clock: their steps, what lies between steps, and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from raytune_suite.record import TrialRecord
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Of each trial the ``seconds`` an iteration takes by the clock, and those that a trial takes ``beside`` them.
+
+    Beside iterations a worker builds the trial's data and model and ends it. That is the median of the trials, so that
+    the first ones, for which processes start, do not count.
+    """
+
+    seconds: tuple[float, ...]
+    beside: float
+
+    @classmethod
+    def of(cls, trials: Sequence[TrialRecord]) -> Pace:
+        """Of trials with reports; what their clocks do not tell (no start, pauses) is taken from their steps alone."""
+        steps = [(t.reports[-1].elapsed or 0.0) / max(1, t.reports[-1].iteration) for t in trials]
+        told = [number for number, t in enumerate(trials) if len(t.runs) == 1]
+        spans = [_span(trials[number]) for number in told]
+        trained = sum(elapsed for _, elapsed in spans)
+        slower = max(1.0, sum(clock for clock, _ in spans) / trained) if trained > 0 else 1.0
+        seconds = tuple(step * slower for step in steps)
+        rest = [(trials[n].seconds or 0.0) - seconds[n] * trials[n].reports[-1].iteration for n in told]
+        return cls(seconds, max(0.0, median(rest)) if rest else 0.0)
+
+
+def _span(trial: TrialRecord) -> tuple[float, float]:
+    """From the first report to the last: seconds by the clock, and of training."""
+    first, last = trial.reports[0], trial.reports[-1]
+    return last.time - first.time, (last.elapsed or 0.0) - (first.elapsed or 0.0)
