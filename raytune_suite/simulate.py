@@ -1,7 +1,8 @@
 """A study in virtual time: Ray Tune's controller, the real scheduler, the real searcher; a model plays the trials.
 
 The model is an earlier experiment: a simulated trial follows the curve of a recorded one whose configuration is near.
-Curves that ended early are carried on by what those that went on did from there. What comes out is how much a study
+Curves that ended early are carried on by what those that went on did from there; for a searcher that learns, the new
+trial is as far off the trend over the space as the recorded one (``trend.py``). What comes out is how much a study
 would train and how long it would take, and which early stopping would be the best here, as intervals over replications
 that differ in their seed. Not counted are the starting of workers and the searcher's thinking.
 """
@@ -30,6 +31,7 @@ from raytune_suite.resources import Cluster, Request
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stoppers
 from raytune_suite.study import Study
+from raytune_suite.trend import FEWEST, Trend
 
 if TYPE_CHECKING:
     from raytune_suite.engine.virtual import Model, VirtualWorkers
@@ -68,6 +70,9 @@ class Recorded:
         self._curves = carried_on(curves, max(study.max_iterations, max(map(len, curves))))
         self._pace = Pace.of(trials)
         self._follows: dict[str, int] = {}
+        self._played: dict[str, Array] = {}
+        ahead = len(trials) >= FEWEST and search.learns(study.search.name, study.project)
+        self._trend = Trend(self._units, self._curves) if ahead else None
 
     def _unit(self, point: Mapping[str, Any]) -> Array:
         unit: Array = np.nan_to_num(np.asarray(self._space.to_unit(point), dtype=float), nan=0.5)
@@ -77,17 +82,19 @@ class Recorded:
         """Choose the recorded trial that this one follows, the nearer the likelier; a trial that goes on keeps it."""
         if trial_id in self._follows:
             return
-        distance = np.sqrt(np.square(self._units - self._unit(self._space.point(dict(config)))).sum(axis=1))
+        unit = self._unit(self._space.point(dict(config)))
+        distance = np.sqrt(np.square(self._units - unit).sum(axis=1))
         near = np.argsort(distance, kind="stable")[:NEAR]
         weights = 1.0 / (distance[near] + 1e-3)
         rng = np.random.default_rng([self._seed, int(trial_id)])
-        self._follows[trial_id] = int(rng.choice(near, p=weights / weights.sum()))
+        followed = self._follows[trial_id] = int(rng.choice(near, p=weights / weights.sum()))
+        self._played[trial_id] = self._curves[followed] if self._trend is None else self._trend.curve(unit, followed)
 
     def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
         """See :class:`raytune_suite.engine.virtual.Model`."""
         followed = self._follows[trial_id]
         beside = self._pace.beside if iteration == 1 else 0.0
-        return float(self._curves[followed, iteration - 1]), self._pace.seconds[followed] + beside
+        return float(self._played[trial_id][iteration - 1]), self._pace.seconds[followed] + beside
 
 
 def carried_on(curves: Sequence[Sequence[float]], length: int) -> Array:

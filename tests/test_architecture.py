@@ -44,6 +44,7 @@ LAYERS = (
     "lease",
     "copies",
     "pace",  # how quickly trials went by the clock
+    "trend",  # of curves over the space
     "likeness",  # a curve against the recorded one
     # who decides
     "search",

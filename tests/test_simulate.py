@@ -125,6 +125,14 @@ def test_a_simulated_trial_follows_a_recorded_one_nearby_with_its_costs() -> Non
     assert model.step("00000", 1) == first[0]
 
 
+@pytest.mark.parametrize(("searcher", "beats"), [("random", False), ("bayesian", True)])
+def test_only_for_a_searcher_that_learns_trials_get_better_than_all_recorded(searcher: str, beats: bool) -> None:
+    curves = {x / 80: [x / 80 + 1 / i for i in (1, 2)] for x in range(40, 80)}
+    model = Recorded(study(max_iterations=2, search=searcher), recorded(curves))
+    model.begin("00000", {"x": 0.1})
+    assert (model.step("00000", 2)[0] < min(curve[1] for curve in curves.values())) is beats
+
+
 def test_too_few_curves_are_refused() -> None:
     with pytest.raises(ExperimentError, match="earlier has 2 trials with a curve: 5 are needed"):
         Recorded(study(), recorded({0.1: [1.0], 0.2: [1.0], 0.3: []}))
