@@ -1,10 +1,10 @@
 """How near forecasts of studies come to the studies, and how quickly they are made.
 
-    python benchmarks/predictions.py [--studies digits tabular] [--runs 5] [--recorded 12] [--replications 20]
+    python benchmarks/predictions.py [--studies digits tabular] [--runs 5] [--replications 20]
     python benchmarks/predictions.py --speed
 
-A shortened study of ``studies/`` is foreseen from an experiment of the same space, recorded first (random search, every
-trial whole), with ``raytune simulate``'s replications; then it runs for real with other seeds. Compared are the
+A shortened study of ``studies/`` runs once, is foreseen from that experiment with ``raytune simulate``'s replications,
+and then runs again with other seeds. Compared are the
 iterations of all trials, and the wall-clock in which some trial trained, so without starting Ray and the workers.
 ``--speed``: replications of 1,000 trials under ASHA, random and Bayesian, after made-up curves.
 """
@@ -35,7 +35,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "digits": {"num_trials": 30, "max_iterations": 9},
     "tabular": {"num_trials": 40, "max_iterations": 27},
 }
-"""How the studies are shortened, to some 20 seconds on two cores."""
+"""How the studies are shortened, to half a minute or less on two quiet cores."""
 
 
 @dataclass(frozen=True)
@@ -75,31 +75,31 @@ def study(name: str, folder: str, label: str, **changes: Any) -> Study:
     return Study.from_dict({**made, **changes}, project=ROOT)
 
 
-def compare(name: str, folder: str, recorded: int, count: int, runs: int) -> Iterator[tuple[str, Compared]]:
-    """Record, foresee, run; yields the iterations and the wall-clock in seconds."""
+def compare(name: str, folder: str, count: int, runs: int) -> Iterator[tuple[str, Compared]]:
+    """Run once, foresee, run again; yields the iterations and the wall-clock in seconds."""
     from raytune_suite import run
     from raytune_suite.foreseen import outcome
     from raytune_suite.simulate import replications
 
-    known = study(name, folder, "recorded", search="random", scheduler="fifo", num_trials=recorded, seed=1000)
-    record = run(known, verbosity=-1).experiment.record
+    record = run(study(name, folder, "recorded", seed=1000), verbosity=-1).experiment.record
     played = list(replications(study(name, folder, "foreseen"), record, SLOTS, count, budget_s=600.0))
     came = []
     for seed in range(1, runs + 1):
         print(f"{name}: run {seed} of {runs}", file=sys.stderr)
-        came.append(outcome(run(study(name, folder, f"run-{seed}", seed=100 * seed), verbosity=-1).experiment.record))
+        again = study(name, folder, f"run-{seed}", seed=seed)
+        came.append(outcome(run(again, verbosity=-1).experiment.record))
     yield "iterations", Compared([one.epochs for one in played], [one["iterations"] for one in came])
     yield "wall-clock s", Compared([one.wall_s for one in played], [one["wall_s"] for one in came])
 
 
-def predictions(names: Sequence[str], recorded: int, count: int, runs: int) -> None:
+def predictions(names: Sequence[str], count: int, runs: int) -> None:
     """Print a table of what was foreseen against what came."""
     from raytune_suite import Session
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="ry-", dir="/tmp") as folder, Session(num_cpus=SLOTS):
         for name in names:
-            found = compare(name, f"{folder}/{name}", recorded, count, runs)
+            found = compare(name, f"{folder}/{name}", count, runs)
             rows += [f"| {name}, {kind} | {one.row()} |" for kind, one in found]
     print("| | foreseen | real runs | their median | error | within 20% |\n|---|---|---|---|---|---|")
     print("\n".join(rows))
@@ -146,14 +146,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--studies", nargs="*", default=list(SHORT))
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--recorded", type=int, default=12)
     parser.add_argument("--replications", type=int, default=20)
     parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
     if args.speed:
         speed()
         return
-    predictions(args.studies, args.recorded, args.replications, args.runs)
+    predictions(args.studies, args.replications, args.runs)
 
 
 if __name__ == "__main__":

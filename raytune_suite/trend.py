@@ -13,8 +13,8 @@ FEWEST = 20
 """So many recorded trials are needed; with fewer a trend is mostly their noise."""
 
 _REMAINING = 0.6
-"""Of what a trial lies off the trend so much is its neighbours' too: with it, the iterations in forecasts of the tabular
-study were nearest to those of four runs."""
+"""Of what a trial lies off the trend so much is its neighbours' too: with it, the iterations in forecasts of the
+tabular study were nearest to those of four runs."""
 
 Array = npt.NDArray[np.float64]
 
