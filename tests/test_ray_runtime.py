@@ -52,6 +52,7 @@ def test_a_cluster_that_somebody_started_here_is_joined_only_when_it_is_named(mo
     asked: list[object] = []
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("ray.init", lambda **options: asked.append(options["address"]))
+    monkeypatch.setattr("ray.shutdown", lambda: None)  # other tests of this process share a Ray
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     for address in (None, "auto"):
         with ray_runtime.connected(address, -1, None, None):
