@@ -36,6 +36,8 @@ class _Trial:
     part: float = 1.0
     since: float | None = None  # when what is now unaccounted for began; None while it has no worker
     fresh: bool = False  # no report since the start
+    spare: float = 0.0  # seconds before its last report in which no step was seen yet
+    source: str = "between"  # what they have been counted as
     elapsed: dict[int, float] = field(default_factory=dict)  # seconds of training up to each iteration
 
 
@@ -130,16 +132,23 @@ class Usage:
             self._end(int(event["number"]), trial, State(event["state"]), now)
 
     def _report(self, trial: _Trial, iteration: int, elapsed: float | None, now: float) -> None:
-        """Part the time since the last report, or the start, into training and the rest."""
+        """Part the time since the last report, or the start, into training and the rest.
+
+        Reports of quick steps arrive several at a time: those behind the first take from the time before it.
+        """
         passed = max(0.0, now - (trial.since or now))
         last = next(reversed(trial.elapsed), 0)
         if last >= iteration:
             last = self._go_back(trial, iteration)
         before = trial.elapsed.get(last, 0.0)
-        trained = passed if elapsed is None else min(passed, max(0.0, elapsed - before))
+        if trial.fresh or passed > trial.spare:
+            trial.spare, trial.source = 0.0, "starting" if trial.fresh else "between"
+        available = passed + trial.spare
+        trained = passed if elapsed is None else min(available, max(0.0, elapsed - before))
         trial.elapsed[iteration] = before + trained if elapsed is None else elapsed
         trial.spent["training"] += trained * trial.part
-        trial.spent["starting" if trial.fresh else "between"] += (passed - trained) * trial.part
+        trial.spent[trial.source] += (passed - trained) * trial.part
+        trial.spare = available - trained
         trial.since, trial.fresh = now, False
 
     def _go_back(self, trial: _Trial, iteration: int) -> int:

@@ -38,6 +38,12 @@ def test_a_trial_starts_trains_and_waits_between_its_steps() -> None:
     assert told.seconds() == {"starting": 1, "training": 4.5, "between": 1.5, "idle": 3}
 
 
+def test_reports_that_arrive_together_share_the_time_before_them() -> None:
+    told = Told().add(0, "start", 0).report(4, 0, 1, elapsed=1).report(4, 0, 2, elapsed=2).report(4, 0, 3, elapsed=3)
+    told.report(10, 0, 4, elapsed=5).report(10, 0, 5, elapsed=7).end(10, 0).add(10, "close")
+    assert told.seconds() == {"starting": 1, "training": 7, "between": 2}
+
+
 def test_what_is_not_taken_is_idle() -> None:
     told = Told(slots=3).add(0, "start", 0).report(10, 0, 1, elapsed=10).end(10, 0).add(10, "close")
     assert told.seconds() == {"training": 10, "idle": 20}
