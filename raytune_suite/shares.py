@@ -115,12 +115,6 @@ def fitting_share(need: int, memory: int) -> float:
     return math.floor(part * STEP) / STEP
 
 
-def larger_share(gpu: float) -> float:
-    """The next of :data:`PARTS` above a share; a whole GPU at the end."""
-    part = next((part for part in PARTS if math.floor(part * STEP) > round(gpu * STEP)), Fraction(1))
-    return math.floor(part * STEP) / STEP
-
-
 def trials_on_one(gpu: float) -> int:
     """How many shares of this size one GPU holds."""
     return STEP // max(1, round(gpu * STEP))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from raytune_suite import shares
 from raytune_suite.errors import PlanError
 from raytune_suite.nodes import Node
-from raytune_suite.shares import CONTEXT, Kind, TooLargeError, equal_share, fitting_share, landing, larger_share
+from raytune_suite.shares import CONTEXT, Kind, TooLargeError, equal_share, fitting_share, landing
 
 GIB = 2**30
 A100, H100 = Kind("A100", 40 * GIB, 2), Kind("H100", 80 * GIB, 4)
@@ -39,16 +39,6 @@ def test_what_one_share_leaves_others_fill(parts: tuple[float, ...]) -> None:
     units = [round(fitting_share(int(part * 24 * GIB), 24 * GIB) * 10_000) for part in parts]
 
     assert 9_998 <= sum(units) <= 10_000
-
-
-def test_the_next_larger_share_ends_at_a_whole_gpu() -> None:
-    gpu, seen = 0.0416, [0.0416]
-    while gpu < 1:
-        gpu = larger_share(gpu)
-        seen.append(gpu)
-
-    assert seen == sorted(set(seen))
-    assert larger_share(1.0) == 1.0
 
 
 def test_a_trial_that_fits_every_gpu_is_measured_by_the_smallest_and_may_land_anywhere() -> None:
