@@ -1,6 +1,6 @@
 """How near forecasts of studies come to the studies, and how quickly they are made.
 
-    python benchmarks/predictions.py [--studies digits tabular] [--runs 5] [--replications 20]
+    python benchmarks/predictions.py [--studies digits tabular] [--search bayesian] [--runs 5] [--replications 20]
     python benchmarks/predictions.py --speed
 
 A shortened study of ``studies/`` runs once, is foreseen from that experiment with ``raytune simulate``'s replications,
@@ -75,31 +75,31 @@ def study(name: str, folder: str, label: str, **changes: Any) -> Study:
     return Study.from_dict({**made, **changes}, project=ROOT)
 
 
-def compare(name: str, folder: str, count: int, runs: int) -> Iterator[tuple[str, Compared]]:
+def compare(name: str, folder: str, count: int, runs: int, **changes: Any) -> Iterator[tuple[str, Compared]]:
     """Run once, foresee, run again; yields the iterations and the wall-clock in seconds."""
     from raytune_suite import run
     from raytune_suite.foreseen import outcome
     from raytune_suite.simulate import replications
 
-    record = run(study(name, folder, "recorded", seed=1000), verbosity=-1).experiment.record
-    played = list(replications(study(name, folder, "foreseen"), record, SLOTS, count, budget_s=600.0))
+    record = run(study(name, folder, "recorded", seed=1000, **changes), verbosity=-1).experiment.record
+    played = list(replications(study(name, folder, "foreseen", **changes), record, SLOTS, count, budget_s=600.0))
     came = []
     for seed in range(1, runs + 1):
         print(f"{name}: run {seed} of {runs}", file=sys.stderr)
-        again = study(name, folder, f"run-{seed}", seed=seed)
+        again = study(name, folder, f"run-{seed}", seed=seed, **changes)
         came.append(outcome(run(again, verbosity=-1).experiment.record))
     yield "iterations", Compared([one.epochs for one in played], [one["iterations"] for one in came])
     yield "wall-clock s", Compared([one.wall_s for one in played], [one["wall_s"] for one in came])
 
 
-def predictions(names: Sequence[str], count: int, runs: int) -> None:
+def predictions(names: Sequence[str], count: int, runs: int, search: str) -> None:
     """Print a table of what was foreseen against what came."""
     from raytune_suite import Session
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="ry-", dir="/tmp") as folder, Session(num_cpus=SLOTS):
         for name in names:
-            found = compare(name, f"{folder}/{name}", count, runs)
+            found = compare(name, f"{folder}/{name}", count, runs, search=search)
             rows += [f"| {name}, {kind} | {one.row()} |" for kind, one in found]
     print("| | foreseen | real runs | their median | error | within 20% |\n|---|---|---|---|---|---|")
     print("\n".join(rows))
@@ -145,6 +145,7 @@ def speed(repeats: int = 3) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--studies", nargs="*", default=list(SHORT))
+    parser.add_argument("--search", default="bayesian")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--replications", type=int, default=20)
     parser.add_argument("--speed", action="store_true")
@@ -152,7 +153,7 @@ def main() -> None:
     if args.speed:
         speed()
         return
-    predictions(args.studies, args.replications, args.runs)
+    predictions(args.studies, args.replications, args.runs, args.search)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from raytune_suite.eventfiles import SUFFIX, EventFiles, scalars
+from raytune_suite.eventfiles import SUFFIX, EventFiles, record, scalars
 
 
 def write_round(files: EventFiles, runs: int, step: int) -> None:
@@ -63,3 +65,10 @@ def test_a_removed_run_begins_again_under_another_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [1e39, -1e39])
 def test_a_number_beyond_32_bits_becomes_infinite(value: float) -> None:
     assert abs(scalars({"x": value}).value[0].simple_value) == float("inf")
+
+
+@pytest.mark.parametrize("data", [b"", b"a", bytes(range(256)), b"\xff" * 1000])
+def test_records_are_those_of_tensorboards_own_writer(data: bytes) -> None:
+    theirs = io.BytesIO()
+    RecordWriter(theirs).write(data)
+    assert record(data) == theirs.getvalue()
