@@ -1,10 +1,8 @@
 """A study in virtual time: Ray Tune's controller, the real scheduler, the real searcher; a model plays the trials.
 
-The model is an earlier experiment: a simulated trial follows the curve of a recorded one whose configuration is near.
-Curves that ended early are carried on by what those that went on did from there; for a searcher that learns, the new
-trial is as far off the trend over the space as the recorded one (``trend.py``). What comes out is how much a study
-would train and how long it would take, and which early stopping would be the best here, as intervals over replications
-that differ in their seed. Not counted are the starting of workers and the searcher's thinking.
+The model is an earlier experiment (``recorded.py``). What comes out is how much a study would train and how long it
+would take, and which early stopping would be the best here, as intervals over replications that differ in their seed.
+Not counted are the starting of workers and the searcher's thinking.
 """
 
 from __future__ import annotations
@@ -19,28 +17,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from raytune_suite import foreseen, formats, plan, ray_runtime, schedulers, search
 from raytune_suite.driver import Driver
-from raytune_suite.errors import ExperimentError, PlanError
+from raytune_suite.errors import PlanError
 from raytune_suite.judging import judging
-from raytune_suite.pace import Pace
+from raytune_suite.logfile import written_to
 from raytune_suite.record import Record
+from raytune_suite.recorded import Recorded
 from raytune_suite.resources import Cluster, Request
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stoppers
 from raytune_suite.study import Study
-from raytune_suite.trend import FEWEST, Trend
 
 if TYPE_CHECKING:
     from raytune_suite.engine.virtual import Model, VirtualWorkers
     from raytune_suite.schedulers.core import Scheduler
 
-NEAR = 5
-SUPPORTED = ("fifo", "asha", "median", "hyperband")
-
-Array = npt.NDArray[np.float64]
+SUPPORTED = ("fifo", "asha", "median", "hyperband", "pbt", "pb2")
 
 
 @dataclass(frozen=True)
@@ -54,79 +48,6 @@ class Played:
     best: float | None
     reached: bool
     rungs: dict[int, int]
-
-
-class Recorded:
-    """Plays trials after those of an earlier experiment; ``seed`` decides which of the near ones a trial follows."""
-
-    def __init__(self, study: Study, record: Record, seed: int = 0) -> None:
-        trials = [t for t in record.trials.values() if _curve(t.reports, study.metric)]
-        if len(trials) < NEAR:
-            raise ExperimentError(f"{record.name} has {len(trials)} trials with a curve: {NEAR} are needed")
-        self._space, self._seed = study.search_space, seed
-        known = set(self._space.names)
-        self._units = np.array([self._unit({k: v for k, v in t.point.items() if k in known}) for t in trials])
-        curves = [_curve(t.reports, study.metric) for t in trials]
-        self._curves = carried_on(curves, max(study.max_iterations, max(map(len, curves))))
-        self._pace = Pace.of(trials)
-        self._follows: dict[str, int] = {}
-        self._played: dict[str, Array] = {}
-        ahead = len(trials) >= FEWEST and search.learns(study.search.name, study.project)
-        self._trend = Trend(self._units, self._curves) if ahead else None
-
-    def _unit(self, point: Mapping[str, Any]) -> Array:
-        unit: Array = np.nan_to_num(np.asarray(self._space.to_unit(point), dtype=float), nan=0.5)
-        return unit
-
-    def begin(self, trial_id: str, config: Mapping[str, Any]) -> None:
-        """Choose the recorded trial that this one follows, the nearer the likelier; a trial that goes on keeps it."""
-        if trial_id in self._follows:
-            return
-        unit = self._unit(self._space.point(dict(config)))
-        distance = np.sqrt(np.square(self._units - unit).sum(axis=1))
-        near = np.argsort(distance, kind="stable")[:NEAR]
-        weights = 1.0 / (distance[near] + 1e-3)
-        rng = np.random.default_rng([self._seed, int(trial_id)])
-        followed = self._follows[trial_id] = int(rng.choice(near, p=weights / weights.sum()))
-        self._played[trial_id] = self._curves[followed] if self._trend is None else self._trend.curve(unit, followed)
-
-    def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
-        """See :class:`raytune_suite.engine.virtual.Model`."""
-        followed = self._follows[trial_id]
-        beside = self._pace.beside if iteration == 1 else 0.0
-        return float(self._played[trial_id][iteration - 1]), self._pace.seconds[followed] + beside
-
-
-def carried_on(curves: Sequence[Sequence[float]], length: int) -> Array:
-    """Curves of one ``length``: each that ended before goes on by the median step of those that did not.
-
-    Of those, the half that stood nearest to it where it ended count. Shape (curves, ``length``).
-    """
-    table = np.full((len(curves), length), np.nan)
-    for curve, own in zip(curves, table, strict=True):
-        own[: len(curve)] = curve[:length]
-    for at in range(1, length):
-        here, before = table[:, at], table[:, at - 1]
-        went_on = np.flatnonzero(~np.isnan(here))
-        for row in np.flatnonzero(np.isnan(here)):
-            if not len(went_on):
-                table[row, at] = before[row]
-                continue
-            nearest = went_on[np.argsort(np.abs(before[went_on] - before[row]), kind="stable")]
-            alike = nearest[: max(1, len(nearest) // 2)]
-            table[row, at] = before[row] + np.median(table[alike, at] - before[alike])
-    return table
-
-
-def _curve(reports: Sequence[Any], metric: str) -> list[float]:
-    """The metric at iterations 1, 2, ..., a missing value taken from before it; up to the first that is not finite."""
-    values: list[float] = []
-    for report in reports:
-        value = report.metrics.get(metric, values[-1] if values else None)
-        if not isinstance(value, (int, float)) or not np.isfinite(value):
-            break
-        values += [float(value)] * max(0, report.iteration - len(values))
-    return values
 
 
 class Memory:
@@ -147,6 +68,12 @@ class Memory:
 
 class OutOfTimeError(PlanError):
     """A replication was ended before its study was, since the time given for it was over."""
+
+
+def must_be_supported(study: Study) -> None:
+    """Raise PlanError if nobody knows what the study's scheduler asks of trials."""
+    if study.scheduler.name not in SUPPORTED:
+        raise PlanError(f"{study.scheduler.name} cannot be simulated: choose one of {', '.join(SUPPORTED)}")
 
 
 def play(study: Study, model: Model, slots: int, until: float = math.inf) -> Played:
@@ -171,18 +98,24 @@ def course(
     ``spare``: whether suggestions may be made in less time than in earnest, ``until``: when it is ended.
 
     Raises:
-        PlanError: the study's scheduler moves checkpoints between trials, which no model can play.
+        PlanError: the study's scheduler is none of the suite's, or virtual time cannot be had with this Ray.
         OutOfTimeError: it was not over at ``until``.
     """
-    if study.scheduler.name not in SUPPORTED:
-        raise PlanError(f"{study.scheduler.name} cannot be simulated: choose one of {', '.join(SUPPORTED)}")
+    must_be_supported(study)
+    from raytune_suite.engine.seam import virtual_differences
     from raytune_suite.engine.virtual import VirtualWorkers
 
-    with ray_runtime.environment(), tempfile.TemporaryDirectory(prefix="rv-") as folder:
+    if found := virtual_differences():
+        raise PlanError(f"this version of Ray differs, so that nothing can be simulated with it: {found[0]}")
+    with (
+        ray_runtime.environment(),
+        tempfile.TemporaryDirectory(prefix="rv-") as folder,
+        written_to(Path(folder) / "driver.log"),
+    ):
         scheduler = schedulers.build(study)
         if scheduler.pauses:
             os.environ.pop("TUNE_RESULT_BUFFER_LENGTH", None)
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots + 1)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(slots, scheduler.population or 0) + 1)
         workers = VirtualWorkers(model, slots, judging(study, scheduler))
         log = Memory(workers.clock, record, events)
         log.append("experiment", name=study.name, metric=study.metric, mode=study.mode, seed=study.seed)
@@ -211,7 +144,8 @@ def _run(driver: Driver, scheduler: Scheduler, workers: VirtualWorkers, folder: 
     hosted = worker_class(workers.settings)
     hosted.pooled = staticmethod(lean.maker({}))  # type: ignore[attr-defined]
     asks = adapters.Asks(Request(cpu=1), ray_runtime.placement(Request(cpu=1)))
-    trials = adapters.SearchAdapter(driver, hosted, Path(folder), lambda: workers.slots, lambda *_: asks)
+    slots = max(workers.slots, scheduler.population or 0)
+    trials = adapters.SearchAdapter(driver, hosted, Path(folder), lambda: slots, lambda *_: asks)
     inbox: dict[str, Any] = {}
     with seam.without_ray(folder), seam.installed(lambda: Pool(workers, Limits())):
         controller = seam.controller(
@@ -233,7 +167,7 @@ def _played(study: Study, record: Record, scheduler: Scheduler, workers: Virtual
     trials = [trial for trial in record.trials.values() if trial.state is not State.INTERRUPTED]
     winner = record.best()
     best = winner.best() if winner is not None else None
-    counted = [*scheduler.rungs, study.max_iterations]
+    counted = [*(scheduler.rungs if scheduler.population is None else ()), study.max_iterations]
     return Played(
         trials=len(trials),
         epochs=sum(trial.iteration for trial in trials),
@@ -256,7 +190,7 @@ def replications(study: Study, record: Record, slots: int, count: int, budget_s:
     The replication in which it is spent is left out.
 
     Raises:
-        PlanError: that is the first one.
+        OutOfTimeError: that is the first one.
     """
     until, changed = time.monotonic() + budget_s, study.model_dump(by_alias=True, exclude_unset=True)
     for number in range(count):
@@ -267,9 +201,11 @@ def replications(study: Study, record: Record, slots: int, count: int, budget_s:
             if number:
                 return
             once = f"{study.name} once under {study.scheduler.name}"
-            raise PlanError(
+            learns = search.learns(study.search.name, study.project)
+            quicker = " or a quicker searcher (--set search=random)" if learns else ""
+            raise OutOfTimeError(
                 f"{formats.number(budget_s)} s are too few to play {once}: {cut}. Give it more with --budget, "
-                f"or play fewer trials (--set num_trials=...) or a quicker searcher (--set search=random)"
+                f"or play fewer trials (--set num_trials=...){quicker}"
             ) from None
 
 
@@ -305,8 +241,16 @@ def forecast(study: Study, after: Path, names: Sequence[str], terms: Terms, keep
     made = plan.make(study, Cluster.local())
     slots = terms.slots or made.slots
     yield f"{study.name}: {made.num_trials} trials on {formats.count(slots, 'slot')}, played after {record.name}"
-    share = terms.budget_s / len(studies)
-    columns = {name: list(replications(one, record, slots, terms.count, share)) for name, one in studies.items()}
+    for one in studies.values():
+        must_be_supported(one)
+    columns, share = {}, terms.budget_s / len(studies)
+    for name, one in studies.items():
+        try:
+            columns[name] = list(replications(one, record, slots, terms.count, share))
+        except OutOfTimeError as error:
+            if one is study:
+                raise
+            yield f"left out: {error}"
     yield from table(study, columns, Bill(slots, made.request.gpu, made.request.cpu, terms.price))
     if any(len(played) < terms.count for played in columns.values()):
         yield f"{formats.number(terms.budget_s)} s were too few for {terms.count} replications: --budget gives more"

@@ -119,10 +119,11 @@ LAYERS = (
     "adapters",
     "asking",  # what each trial asks Ray for
     "callbacks",  # what Tune calls
+    "logfile",
+    "recorded",  # trials played after earlier ones
     "simulate",  # a study in virtual time
     "final",
     "opening",
-    "logfile",
     "signals",
     "reproduction",
     "runner",

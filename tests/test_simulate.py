@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 from collections.abc import Mapping
@@ -18,8 +17,9 @@ from raytune_suite.engine import seam
 from raytune_suite.errors import ExperimentError, PlanError
 from raytune_suite.probing import probe
 from raytune_suite.record import Record, Report
+from raytune_suite.recorded import Recorded, carried_on, onward
 from raytune_suite.search import Observation
-from raytune_suite.simulate import Bill, Played, Recorded, carried_on, play, replications, table
+from raytune_suite.simulate import Bill, Played, course, play, replications, table
 from raytune_suite.states import State
 
 TOYS = Path(__file__).parent / "cluster"
@@ -44,7 +44,7 @@ class Bowl:
     """Better the nearer to 0.3; a step takes a second, or as long as ``x`` says."""
 
     def __init__(self, cost: float = 0.0) -> None:
-        self.cost, self.configs = cost, {}  # type: ignore[var-annotated]
+        self.cost, self.configs, self.loaded = cost, {}, []  # type: ignore[var-annotated]
 
     def begin(self, trial_id: str, config: Mapping[str, Any]) -> None:
         self.configs[trial_id] = config
@@ -52,6 +52,12 @@ class Bowl:
     def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
         x = self.configs[trial_id]["x"]
         return (x - 0.3) ** 2 + 1 / iteration, 1.0 + self.cost * x
+
+    def save(self, trial_id: str) -> Any:
+        return self.configs[trial_id]["x"]
+
+    def load(self, trial_id: str, state: Any) -> None:
+        self.loaded.append((trial_id, self.configs[trial_id]["x"], state))
 
 
 def test_trials_take_the_time_their_steps_take() -> None:
@@ -66,11 +72,11 @@ def test_no_ray_is_started_and_the_seam_is_closed_again(monkeypatch: pytest.Monk
 
     started: list[Any] = []  # other tests of this process may have a Ray of their own, so what counts is a new one
     monkeypatch.setattr(ray, "init", lambda *arguments, **options: started.append((arguments, options)))
-    storage = importlib.import_module(seam.VIRTUAL[0])
-    before = getattr(storage, seam.VIRTUAL[1])
+    places = [seam._place(module, name) for module, name in seam.VIRTUAL]
+    before = [getattr(owner, name) for owner, name in places]
     play(study(num_trials=4), Bowl(), slots=2)
     assert started == []
-    assert getattr(storage, seam.VIRTUAL[1]) is before
+    assert [getattr(owner, name) for owner, name in places] == before
 
 
 @pytest.mark.parametrize("scheduler", ["asha", {"name": "asha", "rule": "promotion"}, "hyperband", "median"])
@@ -89,9 +95,49 @@ def test_a_budget_of_time_ends_a_study_in_virtual_time() -> None:
     assert played.trials < 30
 
 
-def test_a_population_cannot_be_played() -> None:
-    with pytest.raises(PlanError, match="pbt cannot be simulated: choose one of fifo, asha, median, hyperband"):
-        play(study(scheduler={"name": "pbt", "perturbation_interval": 3}), Bowl(), slots=2)
+POPULATIONS = [
+    {"name": name, "perturbation_interval": 3, "synch": synch} for name in ("pbt", "pb2") for synch in (False, True)
+]
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+@pytest.mark.parametrize("scheduler", POPULATIONS, ids=str)
+def test_a_weak_member_of_a_population_goes_on_from_a_strong_one(scheduler: Any, slots: int) -> None:
+    model, record, events = Bowl(), Record(), []  # type: ignore[var-annotated]
+    course(study(scheduler=scheduler, num_trials=8), model, slots, record, events)
+    assert {trial.iteration for trial in record.trials.values()} == {9}
+    exploits = [event for event in events if event.get("action") == "exploit"]
+    assert exploits
+    points = {trial.trial_id: trial.point["x"] for trial in record.trials.values()}
+    taken = {(trial_id, now) for trial_id, now, state in model.loaded if state != now}
+    for event in exploits:
+        reason, number = event["reason"], event["number"]
+        assert reason["source_score"] < reason["score"]
+        changed = reason["config"]["x"] != reason["changes"]["x"]["source"]
+        assert not changed or (f"{number:05d}", reason["config"]["x"]) in taken
+        following = next(e for e in events[events.index(event) :] if e["event"] == "report" and e["number"] == number)
+        assert following["iteration"] == reason["source_iteration"] + 1
+    assert model.configs != points
+
+
+def test_members_of_a_population_meet_before_any_goes_on_where_it_is_synchronous() -> None:
+    record, events = Record(), []  # type: ignore[var-annotated]
+    course(study(scheduler=POPULATIONS[1], num_trials=8), Bowl(cost=5.0), 3, record, events)
+    order = [event["iteration"] for event in events if event["event"] == "report"]
+    assert [sorted(order[:24]), sorted(order[24:48])] == [sorted([1, 2, 3] * 8), sorted([4, 5, 6] * 8)]
+
+
+def test_a_scheduler_from_elsewhere_cannot_be_played() -> None:
+    elsewhere = study(scheduler="ray.tune.schedulers:FIFOScheduler")
+    with pytest.raises(PlanError, match=r"FIFOScheduler cannot be simulated: choose one of fifo, asha, .*, pbt, pb2"):
+        play(elsewhere, Bowl(), slots=2)
+
+
+def test_with_a_ray_that_differs_nothing_is_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seam, "VIRTUAL", {("ray.train._internal.session", "_FutureTrainingResult.resolve"): "timeout"})
+    assert seam.virtual_differences() == ["_FutureTrainingResult.resolve takes block, not timeout"]
+    with pytest.raises(PlanError, match="this version of Ray differs, so that nothing can be simulated with it"):
+        play(study(), Bowl(), slots=2)
 
 
 def recorded(curves: Mapping[float, list[float]], seconds: float = 2.0) -> Record:
@@ -121,16 +167,51 @@ def test_a_simulated_trial_follows_a_recorded_one_nearby_with_its_costs() -> Non
     first = [model.step("00000", iteration) for iteration in (1, 2)]
     assert first[0][0] in (0.5, 0.6, 0.7, 0.8, 0.9)
     assert first[1] == (first[0][0] / 2, 2.0)
-    model.begin("00000", {"x": 0.1})  # it goes on
+    model.begin("00000", {"x": 0.7})  # it goes on
     assert model.step("00000", 1) == first[0]
 
 
-@pytest.mark.parametrize(("searcher", "beats"), [("random", False), ("bayesian", True)])
-def test_only_for_a_searcher_that_learns_trials_get_better_than_all_recorded(searcher: str, beats: bool) -> None:
-    curves = {x / 80: [x / 80 + 1 / i for i in (1, 2)] for x in range(40, 80)}
-    model = Recorded(study(max_iterations=2, search=searcher), recorded(curves))
-    model.begin("00000", {"x": 0.1})
-    assert (model.step("00000", 2)[0] < min(curve[1] for curve in curves.values())) is beats
+def test_who_takes_over_a_checkpoint_starts_at_the_donors_value_and_follows_a_curve_near_its_new_configuration() -> (
+    None
+):
+    curves = {**{x / 10: [1.0, 0.5, 0.2] for x in range(5)}, **{x / 10: [1.0, 1.0, 1.0] for x in range(5, 10)}}
+    model = Recorded(study(max_iterations=3), recorded(curves))
+    model.begin("00000", {"x": 0.0})
+    model.begin("00001", {"x": 1.0})
+    donor = [model.step("00000", iteration)[0] for iteration in (1, 2)]
+    model.step("00001", 1)
+    saved = model.save("00000")
+    for trial_id, x in (("00001", 0.9), ("00002", 0.1)):
+        model.begin(trial_id, {"x": x})
+        model.load(trial_id, saved)
+    model.load("00000", saved)  # as after a pause
+    assert [model.step(trial_id, 3)[0] for trial_id in ("00000", "00001", "00002")] == [0.2, donor[1], 0.2]
+
+
+@pytest.mark.parametrize(
+    ("curve", "value", "best", "then"),
+    [
+        ([1.0, 0.5, 0.25], 0.4, 0.0, [0.4, 0.2]),  # half of the way
+        ([0.1, 0.6, 0.8], 0.7, 1.0, [0.7, 0.85]),  # also upwards
+        ([1.0, 0.5, 0.5], 0.1, 0.0, [0.1, 0.1]),
+        ([1.0, 0.5, 0.8], 0.1, 0.0, [0.1, 0.4]),  # what is lost
+        ([1.0, 0.0, 0.5], 0.1, 0.0, [0.1, 0.1]),  # no way is left
+    ],
+)
+def test_a_taken_over_state_goes_on_by_shares_of_the_way_to_the_best(
+    curve: list[float], value: float, best: float, then: list[float]
+) -> None:
+    assert onward(np.array(curve), 2, value, best).tolist() == [curve[0], *map(pytest.approx, then)]
+
+
+def test_in_a_forecast_a_population_ends_better_than_by_itself_and_no_better_than_the_best_recorded() -> None:
+    earlier, ends = recorded({x / 20: [1 / i + x / 20 for i in range(1, 10)] for x in range(20)}), {}
+    for scheduler in ("fifo", POPULATIONS[0], POPULATIONS[1]):
+        made, record = study(num_trials=8, scheduler=scheduler), Record()
+        course(made, Recorded(made, earlier), 3, record)
+        ends[str(scheduler)] = [trial.last() for trial in record.trials.values()]
+    alone, *together = ends.values()
+    assert all(np.mean(end) < np.mean(alone) and 1 / 9 <= min(end) <= min(alone) for end in together)
 
 
 def test_too_few_curves_are_refused() -> None:
@@ -160,6 +241,25 @@ def test_a_replication_in_which_the_budget_is_spent_is_left_out(monkeypatch: pyt
     assert played == whole[:1]
     with pytest.raises(PlanError, match=r"too few .* once under asha: ended after \d+ of 27 trials.*--budget"):
         list(replications(study(), record, 2, 4, budget_s=steps / 2))
+
+
+def test_what_is_only_compared_is_left_out_where_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = recorded({x / 20: [x / 20 + 1 / i for i in range(1, 10)] for x in range(20)})
+    monkeypatch.setattr("raytune_suite.analysis.load", lambda folder: SimpleNamespace(record=earlier))
+
+    def cut(made: Study, *given: Any) -> Any:
+        if made.scheduler.name == "pb2":
+            raise simulate.OutOfTimeError("too few seconds for pb2")
+        return replications(made, *given)
+
+    monkeypatch.setattr(simulate, "replications", cut)
+    terms = simulate.Terms(count=2, slots=2)
+    lines = list(simulate.forecast(study(num_trials=8), Path(), ["pb2", "pbt", "fifo"], terms))
+    assert lines[1] == "left out: too few seconds for pb2"
+    assert lines[2].split() == ["asha", "pbt", "fifo"]
+    assert lines[-1].split()[-4:] == ["9:", "8", "9:", "8"]  # a population, and fifo: all to the end
+    with pytest.raises(PlanError, match="too few seconds for pb2"):
+        list(simulate.forecast(study(num_trials=8, scheduler="pb2"), Path(), ["fifo"], terms))
 
 
 def test_a_searcher_that_spares_time_fits_its_model_less_often_the_more_is_known() -> None:

@@ -42,8 +42,12 @@ ASKED = {"train", "train_buffered", "save", "restore", "reset", "stop", "export_
 """What the controller has an actor do."""
 
 
-VIRTUAL = ("ray.train._internal.storage", "_get_ray_train_session_dir")
-"""Where Tune's storage asks Ray for a folder: in virtual time there is no Ray."""
+VIRTUAL = {
+    ("ray.train._internal.storage", "_get_ray_train_session_dir"): "",
+    ("ray.train._internal.session", "_FutureTrainingResult.resolve"): "block",
+}
+"""Where Tune asks Ray for a folder, and for a checkpoint that is still being written, with their parameters: in virtual
+time there is no Ray."""
 
 
 def differences() -> list[str]:
@@ -65,13 +69,27 @@ def differences() -> list[str]:
     return found
 
 
-def _signature(manager: Any, name: str, wanted: str) -> str | None:
-    method = getattr(manager, name, None)
+def virtual_differences() -> list[str]:
+    """What else is not as expected, of what virtual time needs beyond the pool; nothing if it can be had."""
+    return [line for (module, name), wanted in VIRTUAL.items() if (line := _elsewhere(module, name, wanted))]
+
+
+def _elsewhere(module: str, name: str, wanted: str) -> str | None:
+    path, _, last = name.rpartition(".")
+    try:
+        owner = importlib.import_module(module)
+        return _signature(getattr(owner, path) if path else owner, last, wanted, name)
+    except (ImportError, AttributeError) as error:
+        return f"{module}.{name} is not there: {error}"
+
+
+def _signature(owner: Any, name: str, wanted: str, shown: str = "") -> str | None:
+    method, shown = getattr(owner, name, None), shown or f"{MANAGER}.{name}"
     if method is None:
-        return f"{MANAGER}.{name} is not there"
+        return f"{shown} is not there"
     has = [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
     if sorted(has) != sorted(wanted.split()):
-        return f"{MANAGER}.{name} takes {' '.join(has) or 'nothing'}, not {wanted or 'nothing'}"
+        return f"{shown} takes {' '.join(has) or 'nothing'}, not {wanted or 'nothing'}"
     return None
 
 
@@ -93,14 +111,26 @@ def installed(make: Callable[[], Any]) -> Iterator[None]:
 
 @contextmanager
 def without_ray(folder: str) -> Iterator[None]:
-    """Let a controller work where no Ray runs; what it would keep in Ray's session goes to ``folder``."""
-    storage = importlib.import_module(VIRTUAL[0])
-    original = getattr(storage, VIRTUAL[1])
-    setattr(storage, VIRTUAL[1], lambda: folder)
+    """Let a controller work where no Ray runs; what it would keep in Ray's session goes to ``folder``.
+
+    What it would wait for is an :class:`~raytune_suite.engine.virtual.Answer`, which is there already.
+    """
+    instead = (lambda: folder, lambda future, **_: future.future.value)
+    places = [_place(module, name) for module, name in VIRTUAL]
+    originals = [getattr(owner, name) for owner, name in places]
+    for (owner, name), function in zip(places, instead, strict=True):
+        setattr(owner, name, function)
     try:
         yield
     finally:
-        setattr(storage, VIRTUAL[1], original)
+        for (owner, name), original in zip(places, originals, strict=True):
+            setattr(owner, name, original)
+
+
+def _place(module: str, name: str) -> tuple[Any, str]:
+    path, _, last = name.rpartition(".")
+    owner = importlib.import_module(module)
+    return (getattr(owner, path) if path else owner), last
 
 
 def controller(folder: str, **parts: Any) -> Any:

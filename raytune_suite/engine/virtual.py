@@ -9,9 +9,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from raytune_suite.engine.lean import TRIAL_INFO, Noted
+from raytune_suite.engine.lean import TRIAL_INFO
 from raytune_suite.engine.residence import Event, Order, Reply
 from raytune_suite.engine.tenants import Process, Task
 from raytune_suite.worker import REPORT, TRAINING_ITERATION
@@ -28,13 +28,43 @@ class Model(Protocol):
         """The metric after this iteration, and the seconds it takes."""
         ...
 
+    def save(self, trial_id: str) -> Any:
+        """What a checkpoint of the trial would hold now."""
+        ...
 
-@dataclass
-class _Trial:
-    """How far a trial has come; it is kept when the trial is paused, as its checkpoint would be."""
+    def load(self, trial_id: str, state: Any) -> None:
+        """The trial, begun already, goes on from such a checkpoint, which may be another's."""
+        ...
+
+
+class _Trial(NamedTuple):
+    """How far a trial has come, in iterations and seconds, and what it told last."""
 
     iteration: int = 0
     elapsed: float = 0.0
+    result: Mapping[str, Any] = {}
+
+
+class State(NamedTuple):
+    """A checkpoint in virtual time."""
+
+    trial: _Trial
+    model: Any
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What Tune keeps of a trial that was saved, with the names it looks for; another trial may be given it."""
+
+    checkpoint: State
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a message will have been answered with."""
+
+    value: Any
 
 
 @dataclass
@@ -54,8 +84,7 @@ class VirtualWorkers:
     _count: int = 0
     _trials: dict[str, _Trial] = field(default_factory=dict)
     _named: dict[int, str] = field(default_factory=dict)
-    _heap: list[tuple[float, int]] = field(default_factory=list)
-    _answers: dict[int, Any] = field(default_factory=dict)
+    _heap: list[tuple[float, int, Answer]] = field(default_factory=list)
 
     def clock(self) -> float:
         """Seconds since the beginning."""
@@ -65,22 +94,21 @@ class VirtualWorkers:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
         return Process(request, None)
 
-    def hello(self, process: Process) -> int:
+    def hello(self, process: Process) -> Answer:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
         return self._answer(self.start_s, "here")
 
-    def turn(self, process: Process, orders: list[Order], tenant: int, task: Task) -> int:
+    def turn(self, process: Process, orders: list[Order], tenant: int, task: Task) -> Answer:
         """Train until a decision may fall, or once where every result must be judged before the next."""
         self._obey(orders)
         trial_id, results, seconds = self._named[tenant], [], 0.0
-        trial = self._trials.setdefault(trial_id, _Trial())
         while True:
-            result, cost = self._step(trial_id, trial)
+            result, cost = self._step(trial_id)
             results.append(result)
             seconds += cost
             if task.method == "train" or seconds >= self.settings["bucket_s"] or self._is_decided_upon(result):
                 break
-        over = trial.iteration >= self.settings["max_iterations"]
+        over = results[-1][TRAINING_ITERATION] >= self.settings["max_iterations"]
         self.trained_s += seconds
         if self.settings["joined"]:
             results = [{**results[-1], REPORT: tuple(report for result in results for report in result[REPORT])}]
@@ -94,12 +122,19 @@ class VirtualWorkers:
         tenant: int,
         task: Task,
         options: Mapping[str, Any],
-    ) -> int:
-        """Saving takes no time, and a trial goes on from where it stood."""
+    ) -> Answer:
+        """Saving and loading take no time but the message's."""
         self._obey(orders)
-        return self._answer(self.round_s, Noted())
+        trial_id = self._named[tenant]
+        if task.method == "restore":
+            self._trials[trial_id], model = task.args[0].checkpoint
+            self.model.load(trial_id, model)
+            return self._answer(self.round_s, None)
+        trial = self._trials[trial_id]
+        saved = Saved(State(trial, self.model.save(trial_id)), dict(trial.result))
+        return self._answer(self.round_s, saved)
 
-    def obey(self, process: Process, orders: list[Order]) -> int:
+    def obey(self, process: Process, orders: list[Order]) -> Answer:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
         self._obey(orders)
         return self._answer(0.0, Reply())
@@ -108,16 +143,15 @@ class VirtualWorkers:
         """The next event, at its time: the clock jumps there."""
         wanted = set(references)
         while self._heap:
-            at, reference = heapq.heappop(self._heap)
-            if reference in wanted:
+            at, _, answer = heapq.heappop(self._heap)
+            if answer in wanted:  # else nobody waits for it any more
                 self.now = max(self.now, at)
-                return [reference]
-            self._answers.pop(reference, None)  # nobody waits for it any more
+                return [answer]
         return []
 
     def get(self, reference: Any) -> Any:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
-        return self._answers.pop(reference)
+        return reference.value
 
     def capacity(self, request: Any) -> int:
         """See :class:`~raytune_suite.engine.tenants.Workers`."""
@@ -130,12 +164,11 @@ class VirtualWorkers:
     def end(self, process: Process, *, at_once: bool = False) -> None:
         """There is nothing to end."""
 
-    def _answer(self, after: float, answer: Any) -> int:
+    def _answer(self, after: float, value: Any) -> Answer:
         self._count += 1
-        reference = self._count
-        self._answers[reference] = answer
-        heapq.heappush(self._heap, (self.now + after, reference))
-        return reference
+        answer = Answer(value)
+        heapq.heappush(self._heap, (self.now + after, self._count, answer))
+        return answer
 
     def _obey(self, orders: list[Order]) -> None:
         for what, *given in orders:
@@ -143,19 +176,21 @@ class VirtualWorkers:
                 config = dict(given[2]["config"])
                 trial_id = config.pop(TRIAL_INFO).trial_id
                 self._named[given[0]] = trial_id
+                self._trials.setdefault(trial_id, _Trial())  # it goes on from its last step, as from a checkpoint
                 self.model.begin(trial_id, config)
             elif what == "leave":
                 self._named.pop(given[0], None)
 
-    def _step(self, trial_id: str, trial: _Trial) -> tuple[dict[str, Any], float]:
-        trial.iteration += 1
-        value, seconds = self.model.step(trial_id, trial.iteration)
-        trial.elapsed += seconds
-        metrics = {self.settings["metric"]: value}
+    def _step(self, trial_id: str) -> tuple[dict[str, Any], float]:
+        trial = self._trials[trial_id]
+        iteration = trial.iteration + 1
+        value, seconds = self.model.step(trial_id, iteration)
+        elapsed, metrics = trial.elapsed + seconds, {self.settings["metric"]: value}
         facts: dict[str, Any] = {}
-        report = (trial.iteration, metrics, trial.elapsed, facts)
-        result = {**metrics, TRAINING_ITERATION: trial.iteration, "done": False, REPORT: (report,)}
-        return {**result, "time_total_s": trial.elapsed, "time_this_iter_s": seconds}, seconds
+        report = (iteration, metrics, elapsed, facts)
+        told = {**metrics, TRAINING_ITERATION: iteration, "time_total_s": elapsed, "time_this_iter_s": seconds}
+        self._trials[trial_id] = _Trial(iteration, elapsed, told)
+        return {**told, "done": False, REPORT: (report,)}, seconds
 
     def _is_decided_upon(self, result: Mapping[str, Any]) -> bool:
         s, value = self.settings, result[self.settings["metric"]]

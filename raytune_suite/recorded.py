@@ -1,0 +1,136 @@
+"""Trials played after those of an earlier experiment: what a simulated one would report, and how long it would take.
+
+A simulated trial follows the curve of a recorded one whose configuration is near. Curves that ended early are carried
+on by what those that went on did from there; for a searcher that learns, the new trial is as far off the trend over
+the space as the recorded one (``trend.py``).
+
+A trial that takes over another's checkpoint starts from the donor's value. From there on it covers the share of the
+way to the best value known that the curve near its new configuration covers from that iteration on, or loses what
+that one loses: a configuration that gets nowhere there leads nowhere here, and nobody gets beyond the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raytune_suite import search
+from raytune_suite.errors import ExperimentError
+from raytune_suite.pace import Pace
+from raytune_suite.record import Record
+from raytune_suite.study import Study
+from raytune_suite.trend import FEWEST, Trend
+
+NEAR = 5
+
+Array = npt.NDArray[np.float64]
+
+
+class Recorded:
+    """Plays trials after those of an earlier experiment; ``seed`` decides which of the near ones a trial follows."""
+
+    def __init__(self, study: Study, record: Record, seed: int = 0) -> None:
+        trials = [t for t in record.trials.values() if _curve(t.reports, study.metric)]
+        if len(trials) < NEAR:
+            raise ExperimentError(f"{record.name} has {len(trials)} trials with a curve: {NEAR} are needed")
+        self._space, self._seed = study.search_space, seed
+        known = set(self._space.names)
+        self._units = np.array([self._unit({k: v for k, v in t.point.items() if k in known}) for t in trials])
+        curves = [_curve(t.reports, study.metric) for t in trials]
+        self._curves = carried_on(curves, max(study.max_iterations, max(map(len, curves))))
+        self._pace = Pace.of(trials)
+        self._best = max if study.mode == "max" else min
+        self._configs: dict[str, list[dict[str, Any]]] = {}
+        self._follows: dict[str, int] = {}
+        self._played: dict[str, Array] = {}
+        self._reached: dict[str, int] = {}
+        ahead = len(trials) >= FEWEST and search.learns(study.search.name, study.project)
+        self._trend = Trend(self._units, self._curves) if ahead else None
+
+    def _unit(self, point: Mapping[str, Any]) -> Array:
+        unit: Array = np.nan_to_num(np.asarray(self._space.to_unit(point), dtype=float), nan=0.5)
+        return unit
+
+    def begin(self, trial_id: str, config: Mapping[str, Any]) -> None:
+        """Choose the recorded trial that this one follows, the nearer the likelier; anew for a new configuration."""
+        had = self._configs.setdefault(trial_id, [])
+        if had and had[-1] == config:
+            return
+        had.append(dict(config))
+        unit = self._unit(self._space.point(dict(config)))
+        distance = np.sqrt(np.square(self._units - unit).sum(axis=1))
+        near = np.argsort(distance, kind="stable")[:NEAR]
+        weights = 1.0 / (distance[near] + 1e-3)
+        rng = np.random.default_rng([self._seed, int(trial_id), *range(1, len(had))])
+        followed = self._follows[trial_id] = int(rng.choice(near, p=weights / weights.sum()))
+        self._played[trial_id] = self._curves[followed] if self._trend is None else self._trend.curve(unit, followed)
+
+    def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
+        """See :class:`raytune_suite.engine.virtual.Model`."""
+        followed = self._follows[trial_id]
+        beside = self._pace.beside if iteration == 1 else 0.0
+        self._reached[trial_id] = iteration
+        return float(self._played[trial_id][iteration - 1]), self._pace.seconds[followed] + beside
+
+    def save(self, trial_id: str) -> tuple[int, float]:
+        """The iteration reached and the value there."""
+        iteration = self._reached[trial_id]
+        return iteration, float(self._played[trial_id][iteration - 1])
+
+    def load(self, trial_id: str, state: tuple[int, float]) -> None:
+        """Go on from where this trial or another stood, in the latter case as :func:`onward` has it."""
+        iteration, value = state
+        curve = self._played[trial_id]
+        if curve[iteration - 1] != value:
+            best = self._best([value, *self._curves.ravel(), *curve])
+            self._played[trial_id] = onward(curve, iteration, value, best)
+
+
+def onward(curve: Array, iteration: int, value: float, best: float) -> Array:
+    """Return ``curve`` as it goes on from ``value`` at ``iteration`` (counting from 1); shape as before.
+
+    ``best``: the best value known, no worse than ``value`` and all of the curve. What lies before ``iteration`` is left
+    as it was.
+    """
+    found, later = curve.copy(), curve[iteration - 1 :]
+    away = later[0] - best
+    shares = (later - best) / away if away else np.ones_like(later)
+    # Near the best, shares of the way back would be far too long: there it is as far as on the curve.
+    found[iteration - 1 :] = np.where(shares <= 1, best + (value - best) * shares, value + later - later[0])
+    found[iteration - 1] = value
+    return found
+
+
+def carried_on(curves: Sequence[Sequence[float]], length: int) -> Array:
+    """Curves of one ``length``: each that ended before goes on by the median step of those that did not.
+
+    Of those, the half that stood nearest to it where it ended count. Shape (curves, ``length``).
+    """
+    table = np.full((len(curves), length), np.nan)
+    for curve, own in zip(curves, table, strict=True):
+        own[: len(curve)] = curve[:length]
+    for at in range(1, length):
+        here, before = table[:, at], table[:, at - 1]
+        went_on = np.flatnonzero(~np.isnan(here))
+        for row in np.flatnonzero(np.isnan(here)):
+            if not len(went_on):
+                table[row, at] = before[row]
+                continue
+            nearest = went_on[np.argsort(np.abs(before[went_on] - before[row]), kind="stable")]
+            alike = nearest[: max(1, len(nearest) // 2)]
+            table[row, at] = before[row] + np.median(table[alike, at] - before[alike])
+    return table
+
+
+def _curve(reports: Sequence[Any], metric: str) -> list[float]:
+    """The metric at iterations 1, 2, ..., a missing value taken from before it; up to the first that is not finite."""
+    values: list[float] = []
+    for report in reports:
+        value = report.metrics.get(metric, values[-1] if values else None)
+        if not isinstance(value, (int, float)) or not np.isfinite(value):
+            break
+        values += [float(value)] * max(0, report.iteration - len(values))
+    return values
