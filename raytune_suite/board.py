@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raytune_suite import hparams, journal
-from raytune_suite.eventfiles import MAX_OPEN, EventFiles, markdown, scalars
+from raytune_suite.eventfiles import MAX_OPEN, EventFiles, markdown, scalars, together
 from raytune_suite.occupation import Occupation
 from raytune_suite.states import State
 
@@ -125,9 +125,8 @@ class Board:
         number = event["number"]
         session = self._open[number] = _Session(run_of(number), event["time"])
         values = self._columns.values(event.get("point") or {})
-        self.files.write(session.run, hparams.session_start(values, event["time"]), 0, event["time"])
-        self.files.write(session.run, markdown("trial/config", _config_text(event)), 0, event["time"])
-        self._show(session)
+        begun = hparams.session_start(values, event["time"]), markdown("trial/config", _config_text(event))
+        self._show(session, *begun)
 
     def _on_start(self, event: Event) -> None:
         number = event["number"]
@@ -136,8 +135,7 @@ class Board:
         session = self._open.get(number)
         if session is None:
             return
-        session.state, session.when = State.RUNNING, event["time"]
-        self._show(session)
+        session.state, session.when = State.RUNNING, event["time"]  # shown with the next flush: many are over by then
 
     def _begin_again(self, number: int, before: int) -> None:
         """A trial that had ended goes on. TensorBoard keeps the first end it sees: the file is made anew."""
@@ -177,8 +175,8 @@ class Board:
             self.files.write(session.run, scalars({hparams.BEST: value}), iteration, session.when)
         self._show(session)
 
-    def _show(self, session: _Session) -> None:
-        """The metric columns beside the metric itself, as far as they have changed."""
+    def _show(self, session: _Session, *more: Any) -> None:
+        """The metric columns beside the metric itself, as far as they have changed, and further summaries."""
         columns = {
             hparams.STATE: hparams.STATE_CODES[session.state],
             hparams.EPOCHS: session.iteration,
@@ -188,8 +186,8 @@ class Board:
             below = bisect_right(self._rungs, session.iteration)
             columns[hparams.RUNG] = self._rungs[below - 1] if below else 0
         changed = {tag: value for tag, value in columns.items() if session.shown.get(tag) != value}
-        if changed:
-            self.files.write(session.run, scalars(changed), session.iteration, session.when)
+        if changed or more:
+            self.files.write(session.run, together(scalars(changed), *more), session.iteration, session.when)
             session.shown = columns
 
     def _on_decision(self, event: Event) -> None:
@@ -215,12 +213,10 @@ class Board:
         if session is None:
             return
         session.state, session.when = state, event["time"]
-        self._show(session)
-        self.files.write(session.run, markdown("trial/end", _end_text(event)), session.iteration, event["time"])
         summary = hparams.session_end(state, event["time"])
+        self._show(session, markdown("trial/end", _end_text(event)), *([summary] if summary is not None else []))
         if summary is None:  # it can be resumed: its row stays open
             return
-        self.files.write(session.run, summary, session.iteration, event["time"])
         self._over[number] = session.iteration
         del self._open[number]
         self._follow_best(session, state, event["time"])

@@ -11,10 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tensorboard.compat.proto import summary_pb2
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from raytune_suite.states import State
+
+# As in tensorboard.plugins.hparams.metadata, which would bring in boto3 where that is installed: 24 MB in the driver.
+PLUGIN = "hparams"
+EXPERIMENT_TAG, SESSION_START_TAG, SESSION_END_TAG = (
+    f"_hparams_/{name}" for name in ("experiment", "session_start_info", "session_end_info")
+)
+_NOTHING = tensor_pb2.TensorProto(
+    dtype=types_pb2.DT_FLOAT,
+    tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=0)]),
+)
 
 MAX_CONSTANTS = 8
 """More constants than this would only hide the parameters, so none of them gets a column."""
@@ -125,7 +135,7 @@ def experiment(
             for tag, shown, meaning in metrics
         ],
     )
-    return _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=content))
+    return _summary(EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=content))
 
 
 def session_start(values: Mapping[str, str | bool | float], started: float) -> summary_pb2.Summary:
@@ -138,7 +148,7 @@ def session_start(values: Mapping[str, str | bool | float], started: float) -> s
     for name, value in values.items():
         kind = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
         setattr(content.hparams[name], f"{kind}_value", value)
-    return _summary(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=content))
+    return _summary(SESSION_START_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=content))
 
 
 def session_end(state: State, ended: float) -> summary_pb2.Summary | None:
@@ -147,7 +157,7 @@ def session_end(state: State, ended: float) -> summary_pb2.Summary | None:
         return None
     status = api_pb2.STATUS_SUCCESS if state.succeeded else api_pb2.STATUS_FAILURE
     content = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ended)
-    return _summary(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=content))
+    return _summary(SESSION_END_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=content))
 
 
 def text(raw: Any) -> str:
@@ -196,7 +206,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _summary(tag: str, content: plugin_data_pb2.HParamsPluginData) -> summary_pb2.Summary:
-    value = summary_pb2.Summary.Value(
-        tag=tag, metadata=metadata.create_summary_metadata(content), tensor=metadata.NULL_TENSOR
-    )
-    return summary_pb2.Summary(value=[value])
+    data = summary_pb2.SummaryMetadata.PluginData(plugin_name=PLUGIN, content=content.SerializeToString())
+    facts = summary_pb2.SummaryMetadata(plugin_data=data)
+    return summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, metadata=facts, tensor=_NOTHING)])

@@ -1,8 +1,9 @@
 """The journal of an experiment: everything that happened, one JSON object a line, only ever appended to.
 
 Whoever writes holds a lock that the kernel drops when the process dies. A line is handed to the kernel before
-``append`` returns, so it survives ``kill -9`` of the writer; a background thread makes it durable (fsync) at
-most 50 ms later, ``sync`` at once. The format is described in docs/journal.md.
+``append`` returns (in :meth:`Journal.held`: before anybody acts on it), so it survives ``kill -9`` of the writer; a
+background thread makes it durable (fsync) at most 50 ms later, ``sync`` at once. The format is described in
+docs/journal.md.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class Journal:
         self._mutex = threading.RLock()
         self._subscribers: list[Subscriber] = []
         self._line = jsonline.Encoder().line
+        self._lines: list[bytes] = []
+        self._holding = False
         self._lock = take(folder)
         try:
             self._file, self._size, self._seq = _start(self.path) if new else _continue(self.path)
@@ -119,7 +122,7 @@ class Journal:
             if not -_JUMP_S < now - self._offset - _steady() < _JUMP_S:
                 event["jump"] = self._jumped(now)
             line, event = self._line(event)
-            self._write(line)
+            self._take(line)
             self._seq += 1
             if not self._dirty:
                 self._dirty = True
@@ -127,6 +130,38 @@ class Journal:
             for subscriber in self._subscribers:
                 subscriber(event)
             return int(event["seq"])
+
+    def _take(self, line: bytes) -> None:
+        self._lines.append(line)
+        if self._holding:
+            return
+        try:
+            self.flush()
+        except JournalError:
+            self._lines.pop()
+            raise
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While this lasts, lines wait for :meth:`flush`: many are written at once.
+
+        For a writer that calls it before anything of what it has appended leaves the process, and often.
+        """
+        with self._mutex:
+            self._holding = True
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._holding = False
+                self.flush()
+
+    def flush(self) -> None:
+        """Hand the lines that wait to the kernel. Raises JournalError if it does not take them: they wait on."""
+        if self._lines:
+            with self._mutex:
+                self._write(b"".join(self._lines))
+                self._lines.clear()
 
     def _jumped(self, now: float) -> float:
         """By how much the clock was set since the last such event, in seconds; less if it was set back."""
@@ -139,6 +174,7 @@ class Journal:
         seq = self._seq
         if self._durable >= seq or self._closed:
             return
+        self.flush()
         try:
             _fdatasync(self._file)
         except OSError as error:
@@ -199,6 +235,7 @@ class Journal:
     def _forget(self) -> None:
         """In a forked child: drop the inherited descriptors, or it would keep its parent's lock alive."""
         self._closed = True
+        self._lines.clear()
         os.close(self._file)
         os.close(self._lock)
 

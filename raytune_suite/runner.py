@@ -286,7 +286,7 @@ class Run:
         worker = worker_class(self._settings(scheduler))
         resources = asking.Asking(self.study, made.cluster, self.allotment, self.density, self.journal)
         driver.most_memory, driver.kills = resources.most_memory, resources.kills
-        with below.in_place(worker, scheduler, driver.searcher.learns):
+        with below.in_place(worker, scheduler, driver.searcher.learns, self.journal):
             trials = adapters.SearchAdapter(driver, worker, self.folder, lambda: slots() + below.more(), resources)
             slots = self._slots(made, scheduler, trials.requests)
             try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import made_up
 import numpy as np
 import pytest
-from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from raytune_suite import hparams
 from raytune_suite.hparams import MAX_CONSTANTS, Columns
 
 FLOAT, BOOL, STRING = api_pb2.DATA_TYPE_FLOAT64, api_pb2.DATA_TYPE_BOOL, api_pb2.DATA_TYPE_STRING
@@ -91,3 +95,20 @@ def test_many_constants_do_not_hide_the_parameters() -> None:
 
 def test_a_name_the_space_does_not_know_still_gets_a_value() -> None:
     assert Columns.of([], {}).values({"extra": [1]}) == {"extra": "[1]"}
+
+
+def test_summaries_are_those_of_tensorboards_own_plugin() -> None:
+    (value,) = hparams.session_start({"lr": 0.1, "on": True, "kind": "a"}, 7.0).value
+    content = metadata.parse_session_start_info_plugin_data(value.metadata.plugin_data.content)
+    assert value.tag == metadata.SESSION_START_INFO_TAG
+    assert value.metadata == metadata.create_summary_metadata(HParamsPluginData(session_start_info=content))
+    assert value.tensor == metadata.NULL_TENSOR
+    assert hparams.EXPERIMENT_TAG == metadata.EXPERIMENT_TAG
+    assert hparams.SESSION_END_TAG == metadata.SESSION_END_INFO_TAG
+
+
+def test_the_driver_is_spared_what_tensorboards_own_plugin_imports() -> None:
+    spared = {"boto3", "tensorboard.compat.tensorflow_stub"}
+    code = f"import sys, raytune_suite.tensorboard; print({spared} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -304,6 +304,37 @@ def test_no_space_left_is_named_with_the_way_out(journal: Journal, monkeypatch: 
     assert report(journal, 2.0) == 1
 
 
+def test_held_lines_are_written_together_when_they_are_flushed(journal: Journal) -> None:
+    with journal.held():
+        assert [report(journal, 1.0), report(journal, 2.0)] == [1, 2]
+        assert values(journal.folder) == []
+        journal.flush()
+        assert values(journal.folder) == [1.0, 2.0]
+        report(journal, 3.0)
+    assert values(journal.folder) == [1.0, 2.0, 3.0]
+
+
+def test_held_lines_are_made_durable_by_themselves(journal: Journal) -> None:
+    with journal.held():
+        report(journal, 1.0)
+        journal.sync()
+        assert values(journal.folder) == [1.0]
+
+
+def test_held_lines_that_found_no_room_come_before_later_ones(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "write", full)
+        with pytest.raises(JournalError, match="No space left"), journal.held():
+            report(journal, 1.0)
+    assert report(journal, 2.0) == 2
+    assert values(journal.folder) == [1.0, 2.0]
+
+
 def test_a_disk_that_cannot_sync_stops_the_journal(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -104,6 +104,7 @@ class Pool(Slots):
                 process.train = task
             return None
         tenant.heard = True
+        self.before()
         reference = self.workers.call(process, self.orders(process), tenant.actor_id, task, kwargs or {})
         self.asked[reference] = (process, tenant, task)
         return reference if _return_future else None
@@ -174,6 +175,7 @@ class Pool(Slots):
     def next(self, timeout: float | None = None) -> bool:
         """Wait for something to happen and call back; whether anything did."""
         handled = self._settle()
+        self.before()
         self._post(idle=True)
         if handled:
             return True
@@ -186,6 +188,7 @@ class Pool(Slots):
                 self._arrived(reference)
         if arrived:
             self._settle()
+            self.before()
             self._post()
         return bool(arrived)
 

@@ -16,6 +16,7 @@ from raytune_suite.engine import session
 from raytune_suite.errors import PlanError
 
 if TYPE_CHECKING:
+    from raytune_suite.journal import Journal
     from raytune_suite.resources import Request
     from raytune_suite.schedulers.core import Scheduler
     from raytune_suite.worker import Worker
@@ -38,8 +39,11 @@ class Engine(Protocol):
         ...
 
     @contextmanager
-    def in_place(self, worker: type[Worker], scheduler: Scheduler, learns: bool) -> Iterator[None]:
-        """While this lasts, Tune's controller finds its actors here. ``learns``: suggestions depend on results."""
+    def in_place(self, worker: type[Worker], scheduler: Scheduler, learns: bool, journal: Journal) -> Iterator[None]:
+        """While this lasts, Tune's controller finds its actors here. ``learns``: suggestions depend on results.
+
+        What the journal is told of events is written before anything is done about them.
+        """
         ...
 
     def more(self) -> int:
@@ -64,7 +68,7 @@ class TuneEngine:
         """Nothing: Tune starts a worker when it has a trial."""
 
     @contextmanager
-    def in_place(self, worker: type[Worker], scheduler: Scheduler, learns: bool) -> Iterator[None]:
+    def in_place(self, worker: type[Worker], scheduler: Scheduler, learns: bool, journal: Journal) -> Iterator[None]:
         """Change nothing."""
         yield
 
@@ -113,7 +117,7 @@ class PoolEngine(TuneEngine):
             self._pool.begin(Early(needs.bundle()))
 
     @contextmanager
-    def in_place(self, worker: type[Worker], scheduler: Scheduler, learns: bool) -> Iterator[None]:
+    def in_place(self, worker: type[Worker], scheduler: Scheduler, learns: bool, journal: Journal) -> Iterator[None]:
         """See :class:`Engine`."""
         from raytune_suite.engine import lean, seam
 
@@ -121,7 +125,8 @@ class PoolEngine(TuneEngine):
             worker.pooled = staticmethod(lean.maker(worker.settings))  # type: ignore[attr-defined]
         early = not (learns or scheduler.pauses or scheduler.promotes or scheduler.population)
         self._pool.limits = replace(self._pool.limits, park=early)
-        with seam.installed(lambda: self._pool):
+        self._pool.before = journal.flush
+        with seam.installed(lambda: self._pool), journal.held():
             yield
         self._pool.cleanup()
 

@@ -43,6 +43,8 @@ class Slots:
         self.pending: dict[Any, deque[Tenant]] = defaultdict(deque)
         self.makers: dict[str, Any] = {}
         self.asked: dict[Any, tuple[Process, Tenant | None, Task | None]] = {}
+        self.before: Callable[[], None] = lambda: None
+        """Called before a process is asked for anything, and before waiting."""
 
     @property
     def appetite(self) -> int:
