@@ -21,6 +21,12 @@ def write(folder: Path, intervals: Mapping[str, tuple[float, float, float]]) -> 
     (folder / FILE).write_text(json.dumps({kind: list(intervals[kind]) for kind in KINDS}) + "\n")
 
 
+def expect(folder: Path) -> None:
+    """Let the folder, if there is one, say that something will be foreseen of it."""
+    if folder.is_dir():
+        (folder / FILE).touch()
+
+
 def read(folder: Path) -> dict[str, tuple[float, float, float]] | None:
     """What was kept; None if nothing was, or it cannot be read."""
     try:

@@ -10,27 +10,40 @@ from typing import Any
 
 from raytune_suite import foreseen
 from raytune_suite import journal as journals
+from raytune_suite.analysis import load
+from raytune_suite.closing import shown_path
 from raytune_suite.errors import PlanError
-from raytune_suite.runner import run
+from raytune_suite.resuming import resume
+from raytune_suite.runner import Results, run
 from raytune_suite.study import Study
 
 EXTENDABLE = ("fifo", "asha", "median")
-"""Schedulers to which a few trials are a beginning: others divide up a number of trials known from the start."""
+"""Schedulers to which a few trials are a beginning."""
+OTHERWISE = {
+    "hyperband": "hyperband shares all trials out among its brackets, so a few would be judged as if no more came",
+    "pbt": "pbt trains its whole population from the start, and a few are another population",
+    "pb2": "pb2 trains its whole population from the start, and a few are another population",
+}
 
 
-def probe(study: Study, count: int, **engine: Any) -> Path:
-    """Train the first ``count`` trials and return the experiment's folder; nothing to do where that was done before.
+def probe(study: Study, count: int, **engine: Any) -> Results:
+    """Train the first ``count`` trials; nothing to do where that was done before, and only the rest where it broke off.
+
+    ``engine``: as for :func:`raytune_suite.run`.
 
     Raises:
         PlanError: the study is none whose beginning can be run by itself.
         ExperimentError: there is another experiment of this name.
     """
+    folder = Path(study.folder)
     if begun(study):
-        return Path(study.folder)
-    if study.scheduler.name not in EXTENDABLE or study.num_trials is None:
-        what = study.scheduler.name if study.num_trials is not None else "a whole grid"
-        raise PlanError(f"{what} cannot be begun with a few trials: name an earlier experiment with --from EXPERIMENT")
-    return run(_beginning(study, min(count, study.num_trials)), **engine).folder
+        over = load(folder).status == "finished"
+        return Results(folder, "finished", 0) if over else resume(folder, project=study.project, **engine)
+    _must_be_extendable(study, count)
+    try:
+        return run(_beginning(study, count), **engine)
+    finally:
+        foreseen.expect(folder)
 
 
 def begun(study: Study) -> bool:
@@ -41,6 +54,25 @@ def begun(study: Study) -> bool:
     there = Study.load(folder / "study.yaml", study.project)
     fewer = there.num_trials is not None and there.num_trials <= study.num_trials
     return fewer and _beginning(study, there.num_trials or 0).dump() == there.dump()
+
+
+def whole(study: Study) -> bool:
+    """Whether the study's folder holds all of its trials already."""
+    return begun(study) and Study.load(Path(study.folder) / "study.yaml", study.project).num_trials == study.num_trials
+
+
+def _must_be_extendable(study: Study, count: int) -> None:
+    name = study.scheduler.name
+    if study.num_trials is None:
+        raise PlanError("a grid is trained as a whole: name an earlier experiment with --from EXPERIMENT")
+    if study.num_trials <= count:
+        what = f"{study.name} has {study.num_trials} trials, of which {count} would be trained to foresee the others"
+        raise PlanError(f"{what}: run it, or train fewer with --probes")
+    if name not in EXTENDABLE:
+        why = OTHERWISE.get(name, f"{name} is from elsewhere, and may need all trials from the start")
+        few = f"raytune run STUDY --name {study.name}-probes --num-trials {count} --set scheduler=fifo"
+        after = shown_path(Path(study.storage) / f"{study.name}-probes")
+        raise PlanError(f"{why}. Train some by themselves: {few}; then simulate with --from {after}")
 
 
 def _beginning(study: Study, count: int) -> Study:

@@ -20,7 +20,7 @@ import numpy as np
 
 from raytune_suite import foreseen, formats, plan, ray_runtime, schedulers, search
 from raytune_suite.driver import Driver
-from raytune_suite.errors import PlanError
+from raytune_suite.errors import PlanError, StudyError
 from raytune_suite.judging import judging
 from raytune_suite.logfile import written_to
 from raytune_suite.record import Record
@@ -220,31 +220,44 @@ class Terms:
     price: float | None = None
 
 
-def forecast(study: Study, after: Path, names: Sequence[str], terms: Terms, keep: Path | None = None) -> Iterator[str]:
-    """Play the study, and again under each scheduler of ``names``; yields a table, line by line.
+def variants(study: Study, names: Sequence[str]) -> dict[str, Study]:
+    """The study itself, and again under each scheduler of ``names``, by the scheduler's name.
+
+    Raises:
+        PlanError: one of the schedulers cannot be played.
+        StudyError: one of them cannot run this study.
+    """
+    given = study.model_dump(by_alias=True, exclude_unset=True)
+    found = {study.scheduler.name: study}
+    for name in names:
+        if name not in found:
+            found[name] = Study.from_dict({**given, "scheduler": name}, study.project)
+    for name, one in found.items():
+        if problems := schedulers.check(one):
+            raise StudyError(problems, f"{study.name} under {name}")
+        must_be_supported(one)
+    return found
+
+
+def forecast(
+    study: Study, after: Path, played: Mapping[str, Study], terms: Terms, keep: Path | None = None
+) -> Iterator[str]:
+    """Play the study's :func:`variants`; yields a table, line by line.
 
     ``keep``: the folder in which the intervals of the study itself are kept, to be compared with what comes.
 
     Raises:
-        PlanError: one of the schedulers cannot be played, or not within the budget, or a trial fits nowhere.
-        StudyError: one of them cannot run this study.
+        PlanError: the study cannot be played within the budget, or a trial fits nowhere.
         ExperimentError: ``after`` is no experiment, or has too few curves.
     """
     from raytune_suite.analysis import load
 
     record = load(after).record
-    given = study.model_dump(by_alias=True, exclude_unset=True)
-    studies = {study.scheduler.name: study}
-    for name in names:
-        if name not in studies:
-            studies[name] = Study.from_dict({**given, "scheduler": name}, study.project)
     made = plan.make(study, Cluster.local())
     slots = terms.slots or made.slots
     yield f"{study.name}: {made.num_trials} trials on {formats.count(slots, 'slot')}, played after {record.name}"
-    for one in studies.values():
-        must_be_supported(one)
-    columns, share = {}, terms.budget_s / len(studies)
-    for name, one in studies.items():
+    columns, share = {}, terms.budget_s / len(played)
+    for name, one in played.items():
         try:
             columns[name] = list(replications(one, record, slots, terms.count, share))
         except OutOfTimeError as error:
@@ -252,7 +265,7 @@ def forecast(study: Study, after: Path, names: Sequence[str], terms: Terms, keep
                 raise
             yield f"left out: {error}"
     yield from table(study, columns, Bill(slots, made.request.gpu, made.request.cpu, terms.price))
-    if any(len(played) < terms.count for played in columns.values()):
+    if any(len(done) < terms.count for done in columns.values()):
         yield f"{formats.number(terms.budget_s)} s were too few for {terms.count} replications: --budget gives more"
     if keep is not None:
         own = columns[study.scheduler.name]

@@ -128,8 +128,8 @@ LAYERS = (
     "reproduction",
     "runner",
     "longer",
-    "probing",  # the first trials, before the rest is foreseen
     "resuming",
+    "probing",  # the first trials, before the rest is foreseen
     "confirmation",
     # clusters
     "dashboard",

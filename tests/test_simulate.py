@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raytune_suite import Study, search, simulate
+from raytune_suite import Study, probing, search, simulate
 from raytune_suite.engine import seam
-from raytune_suite.errors import ExperimentError, PlanError
+from raytune_suite.errors import ExperimentError, PlanError, StudyError
+from raytune_suite.journal import Journal
 from raytune_suite.probing import probe
 from raytune_suite.record import Record, Report
 from raytune_suite.recorded import Recorded, carried_on, onward
+from raytune_suite.runner import Results
 from raytune_suite.search import Observation
 from raytune_suite.simulate import Bill, Played, course, play, replications, table
 from raytune_suite.states import State
@@ -226,9 +228,47 @@ def test_machines_are_paid_for_from_the_beginning_to_the_end() -> None:
     assert list(Bill(slots=4, gpu=0.0, cpu=2.0).rows({"asha": played})) == [("CPU-hours", ["4.0 (4.0 to 4.0)"])]
 
 
-def test_a_study_that_divides_up_its_trials_cannot_be_begun_with_a_few() -> None:
-    with pytest.raises(PlanError, match=r"hyperband cannot be begun with a few trials: .* --from EXPERIMENT"):
-        probe(study(scheduler="hyperband"), 8)
+def test_probes_that_were_interrupted_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, went_on = study(storage=str(tmp_path)), []  # type: ignore[var-annotated]
+
+    def interrupted(beginning: Study) -> Results:
+        folder = Path(beginning.folder)
+        with Journal.create(folder) as journal:
+            (folder / "study.yaml").write_text(beginning.dump())
+            journal.append("close", state="interrupted", reason="SIGINT", exit_code=130)
+        return Results(folder, "interrupted", 130)
+
+    monkeypatch.setattr(probing, "run", interrupted)
+    monkeypatch.setattr(probing, "resume", lambda folder, **options: went_on.append((folder, options)))
+    assert probe(made, 8).exit_code == 130
+    assert probing.begun(made)
+    assert not probing.whole(made)
+    assert not probing.begun(study(storage=str(tmp_path), max_iterations=3))
+    probe(made, 8)
+    assert went_on == [(tmp_path / "played", {"project": TOYS})]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scheduler": "hyperband"}, r"hyperband shares all trials out .* --from .*played-probes"),
+        ({"scheduler": "pbt"}, r"pbt trains its whole population from the start.* --num-trials 8 --set scheduler=fifo"),
+        ({"num_trials": 8}, "played has 8 trials, of which 8 would be trained to foresee the others: run it"),
+        ({"num_trials": None, "search": "grid", "space": {"x": {"grid": [0.1, 0.2]}}}, "a grid is trained as a whole"),
+    ],
+)
+def test_what_has_no_beginning_cannot_be_begun(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(PlanError, match=told):
+        probe(study(**changes), 8)
+
+
+def test_a_scheduler_that_is_only_compared_is_checked_before_anything_is_trained() -> None:
+    with pytest.raises(StudyError, match=r"played under ashaa.*\n.*there is no scheduler ashaa. Did you mean asha"):
+        simulate.variants(study(), ["fifo", "ashaa"])
+    with pytest.raises(StudyError, match=r"played under pbt.*\n.*num_trials"):
+        simulate.variants(study(num_trials=1), ["pbt"])
+    with pytest.raises(PlanError, match="FIFOScheduler cannot be simulated"):
+        simulate.variants(study(), ["ray.tune.schedulers:FIFOScheduler"])
 
 
 def test_a_replication_in_which_the_budget_is_spent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,12 +294,14 @@ def test_what_is_only_compared_is_left_out_where_time_is_short(monkeypatch: pyte
 
     monkeypatch.setattr(simulate, "replications", cut)
     terms = simulate.Terms(count=2, slots=2)
-    lines = list(simulate.forecast(study(num_trials=8), Path(), ["pb2", "pbt", "fifo"], terms))
+    made = study(num_trials=8)
+    lines = list(simulate.forecast(made, Path(), simulate.variants(made, ["pb2", "pbt", "fifo"]), terms))
     assert lines[1] == "left out: too few seconds for pb2"
     assert lines[2].split() == ["asha", "pbt", "fifo"]
     assert lines[-1].split()[-4:] == ["9:", "8", "9:", "8"]  # a population, and fifo: all to the end
+    slow = study(num_trials=8, scheduler="pb2")
     with pytest.raises(PlanError, match="too few seconds for pb2"):
-        list(simulate.forecast(study(num_trials=8, scheduler="pb2"), Path(), ["fifo"], terms))
+        list(simulate.forecast(slow, Path(), simulate.variants(slow, ["fifo"]), terms))
 
 
 def test_a_searcher_that_spares_time_fits_its_model_less_often_the_more_is_known() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -43,13 +44,24 @@ def simulate(
 ) -> None:
     """Play a study without training: how many epochs, how long, how good, under which early stopping."""
     from raytune_suite.cli.overrides import load
-    from raytune_suite.probing import probe
-    from raytune_suite.simulate import Terms, forecast
+    from raytune_suite.probing import probe, whole
+    from raytune_suite.simulate import Terms, forecast, variants
 
-    names = [name.strip() for name in compare.split(",") if name.strip()] if compare else []
     loaded = load(study, {}, changes or ())
-    keep = probe(loaded, probes) if after is None else None
-    for line in forecast(loaded, after or keep or Path(), names, Terms(replications, slots, budget, price), keep):
-        typer.echo(line)
+    played = variants(loaded, [name.strip() for name in (compare or "").split(",") if name.strip()])
+    terms = Terms(replications, slots, budget, price)
+    if after is not None:
+        _print(forecast(loaded, after, played, terms))
+        return
+    results = probe(loaded, probes)
+    if results.exit_code:
+        raise typer.Exit(results.exit_code)
+    keep = None if whole(loaded) else results.folder
+    _print(forecast(loaded, results.folder, played, terms, keep))
     if keep is not None:
         typer.echo("The probes are the beginning of the study: raytune run goes on from them, with the same options.")
+
+
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        typer.echo(line)
