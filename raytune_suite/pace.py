@@ -14,7 +14,7 @@ class Pace:
     """Of each trial the ``seconds`` an iteration takes by the clock, and those that a trial takes ``beside`` them.
 
     Beside iterations a worker builds the trial's data and model and ends it. That is the median of the trials, so that
-    the first ones, for which processes start, do not count.
+    the first ones, for which processes start, do not count. Nor do the first steps in a process, which load libraries.
     """
 
     seconds: tuple[float, ...]
@@ -23,7 +23,7 @@ class Pace:
     @classmethod
     def of(cls, trials: Sequence[TrialRecord]) -> Pace:
         """Of trials with reports; what their clocks do not tell (no start, pauses) is taken from their steps alone."""
-        steps = [(t.reports[-1].elapsed or 0.0) / max(1, t.reports[-1].iteration) for t in trials]
+        steps = _steps(trials)
         told = [number for number, t in enumerate(trials) if len(t.runs) == 1]
         spans = [_span(trials[number]) for number in told]
         trained = sum(elapsed for _, elapsed in spans)
@@ -31,6 +31,23 @@ class Pace:
         seconds = tuple(step * slower for step in steps)
         rest = [(trials[n].seconds or 0.0) - seconds[n] * trials[n].reports[-1].iteration for n in told]
         return cls(seconds, max(0.0, median(rest)) if rest else 0.0)
+
+
+def _steps(trials: Sequence[TrialRecord]) -> list[float]:
+    """Seconds of training an iteration took in each trial; the median where only the first in a process is known."""
+    found = [_step(trial) for trial in trials]
+    known = [seconds for seconds in found if seconds is not None]
+    if not known:
+        known = [(t.reports[-1].elapsed or 0.0) / max(1, t.reports[-1].iteration) for t in trials]
+    return [seconds if seconds is not None else median(known) for seconds in found]
+
+
+def _step(trial: TrialRecord) -> float | None:
+    first, last = trial.reports[0], trial.reports[-1]
+    if not trial.runs or trial.runs[0].worker_trials != 1:
+        return (last.elapsed or 0.0) / max(1, last.iteration)
+    later = last.iteration - first.iteration
+    return ((last.elapsed or 0.0) - (first.elapsed or 0.0)) / later if later > 0 else None
 
 
 def _span(trial: TrialRecord) -> tuple[float, float]:

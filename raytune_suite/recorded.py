@@ -1,8 +1,8 @@
 """Trials played after those of an earlier experiment: what a simulated one would report, and how long it would take.
 
-A simulated trial follows the curve of a recorded one whose configuration is near. Curves that ended early are carried
-on by what those that went on did from there; for a searcher that learns, the new trial is as far off the trend over
-the space as the recorded one (``trend.py``).
+A simulated trial follows the curve and the cost of a recorded one whose configuration is near, and where there are
+enough of them it is about as far off their trend over the space (``trend.py``). Curves that ended early are carried on
+by what those that went on did from there.
 
 A trial that takes over another's checkpoint starts from the donor's value. From there on it covers the share of the
 way to the best value known that the curve near its new configuration covers from that iteration on, or loses what
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raytune_suite import search
 from raytune_suite.errors import ExperimentError
 from raytune_suite.pace import Pace
 from raytune_suite.record import Record
@@ -44,11 +43,12 @@ class Recorded:
         self._pace = Pace.of(trials)
         self._best = max if study.mode == "max" else min
         self._configs: dict[str, list[dict[str, Any]]] = {}
-        self._follows: dict[str, int] = {}
         self._played: dict[str, Array] = {}
         self._reached: dict[str, int] = {}
-        ahead = len(trials) >= FEWEST and search.learns(study.search.name, study.project)
-        self._trend = Trend(self._units, self._curves) if ahead else None
+        self._seconds: dict[str, float] = {}
+        enough = len(trials) >= FEWEST
+        self._trend = Trend(self._units, self._curves) if enough else None
+        self._cost = Trend(self._units, np.array(self._pace.seconds)[:, None]) if enough else None
 
     def _unit(self, point: Mapping[str, Any]) -> Array:
         unit: Array = np.nan_to_num(np.asarray(self._space.to_unit(point), dtype=float), nan=0.5)
@@ -65,15 +65,18 @@ class Recorded:
         near = np.argsort(distance, kind="stable")[:NEAR]
         weights = 1.0 / (distance[near] + 1e-3)
         rng = np.random.default_rng([self._seed, int(trial_id), *range(1, len(had))])
-        followed = self._follows[trial_id] = int(rng.choice(near, p=weights / weights.sum()))
-        self._played[trial_id] = self._curves[followed] if self._trend is None else self._trend.curve(unit, followed)
+        followed = int(rng.choice(near, p=weights / weights.sum()))
+        if self._trend is None or self._cost is None:
+            self._played[trial_id], self._seconds[trial_id] = self._curves[followed], self._pace.seconds[followed]
+        else:
+            self._played[trial_id] = self._trend.row(unit, followed)
+            self._seconds[trial_id] = float(self._cost.row(unit, followed)[0])
 
     def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
         """See :class:`raytune_suite.engine.virtual.Model`."""
-        followed = self._follows[trial_id]
         beside = self._pace.beside if iteration == 1 else 0.0
         self._reached[trial_id] = iteration
-        return float(self._played[trial_id][iteration - 1]), self._pace.seconds[followed] + beside
+        return float(self._played[trial_id][iteration - 1]), self._seconds[trial_id] + beside
 
     def save(self, trial_id: str) -> tuple[int, float]:
         """The iteration reached and the value there."""

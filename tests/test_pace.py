@@ -33,3 +33,15 @@ def test_what_lies_between_steps_counts_to_them_and_the_rest_to_the_trial() -> N
 def test_a_trial_that_paused_tells_only_what_its_steps_took() -> None:
     pace = Pace.of([trial(0, [(1, 1.0, 1.0), (2, 90.0, 2.0)], (0.0, 1.0), (89.0, 90.0))])
     assert (pace.seconds, pace.beside) == ((1.0,), 0.0)
+
+
+def test_the_first_step_in_a_process_does_not_count() -> None:
+    cold, colder, warm = (
+        trial(0, [(1, 9.0, 9.0), (3, 13.0, 13.0)], (0.0, 13.0)),
+        trial(1, [(1, 9.0, 9.0)], (0.0, 9.0)),
+        trial(2, [(1, 14.0, 1.0), (2, 15.0, 2.0)], (13.0, 15.0)),
+    )
+    for made, hosted in ((cold, 1), (colder, 1), (warm, 2)):
+        made.runs[0].worker_trials = hosted
+    assert Pace.of([cold, colder, warm]).seconds == pytest.approx((2.0, 1.5, 1.0))
+    assert Pace.of([colder]).seconds == (9.0,)

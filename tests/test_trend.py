@@ -13,7 +13,7 @@ def test_curves_get_better_beyond_the_recorded_ones_where_these_point(shift: flo
     units = np.linspace(0.5, 1.0, 40)[:, None]
     curves = shift + 5 * (units - 0.3) ** 2 + 1 / np.arange(1, 10)
 
-    found = Trend(units, curves).curve(np.array([0.35]), near=0)
+    found = Trend(units, curves).row(np.array([0.35]), near=0)
 
     assert found.shape == (9,)
     assert (found < curves.min(axis=0)).all()
@@ -26,6 +26,6 @@ def test_a_trial_keeps_most_of_what_its_neighbour_lies_off_the_trend() -> None:
     curves[20] = 0.0
     trend = Trend(units, curves)
 
-    high, usual = trend.curve(units[20], near=20), trend.curve(units[20], near=19)
+    high, usual = trend.row(units[20], near=20), trend.row(units[20], near=19)
 
-    assert high - usual == pytest.approx([0.6, 0.6, 0.6], abs=0.05)
+    assert high - usual == pytest.approx([0.8, 0.8, 0.8], abs=0.05)

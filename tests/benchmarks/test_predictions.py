@@ -8,12 +8,12 @@ from predictions import Compared, made_up, study
 from raytune_suite.simulate import replications
 
 
-def test_the_median_foreseen_is_set_against_the_median_run() -> None:
-    found = Compared(foreseen=[90, 110, 130], came=[100.0, 80.0, 120.0, 131.0, 133.0])
+def test_what_was_foreseen_from_a_run_is_set_against_the_median_of_the_others() -> None:
+    found = Compared(foreseen=[90.0, 150.0, 110.0], came=[80.0, 100.0, 120.0])
 
-    assert found.error == pytest.approx(110 / 120 - 1)
-    assert found.within == 3  # of 88 to 132
-    assert found.row() == "110 (94 to 126) | 100, 80, 120, 131, 133 | 120 | -8% | 3 of 5"
+    assert found.errors(found.foreseen) == pytest.approx([90 / 110 - 1, 0.5, 110 / 90 - 1])
+    assert found.errors(found.came) == pytest.approx([80 / 110 - 1, 0.0, 120 / 90 - 1])
+    assert found.row() == "80, 100, 120 | 90, 150, 110 | +18% | 22% | 1 of 3 | 27%"
 
 
 def test_a_forecast_of_the_shortened_study_is_reckoned_in_iterations_and_seconds() -> None:
