@@ -6,7 +6,8 @@ Training is the time inside steps (an epoch and its evaluation). "After the star
 workers have started, to the last: what is lost is resets, checkpoints, round trips and waiting for the searcher.
 Overhead is the whole wall, from the study to its end with Ray running, less the training of one slot: what is lost
 includes starting workers and importing torch. Bare Ray Tune has the best public settings, random search, the same
-model as a ``ray.tune.Trainable``, and no journal. Each run has a process of its own.
+model as a ``ray.tune.Trainable``, and no journal. Checkpoints are written by none but one, after each epoch. Each run
+has a process of its own.
 """
 
 from __future__ import annotations
@@ -26,22 +27,24 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 SLOTS, TRIALS = 2, 64
-BEST, OWN, POOL, SECOND = (
+BEST, OWN, POOL, SAVING, SECOND = (
     "ray tune, best public settings",
     "suite, tune's workers",
     "suite",
+    "suite, a checkpoint every epoch",
     "suite, second of a session",
 )
-SYSTEMS = (BEST, OWN, POOL, SECOND)
+SYSTEMS = (BEST, OWN, POOL, SAVING, SECOND)
 
 
-def study(folder: str, name: str, search: str) -> Any:
-    """``studies/tabular.yaml`` with 64 trials and a trainable that times its steps."""
+def study(folder: str, name: str, search: str, every: int = 0) -> Any:
+    """``studies/tabular.yaml``: 64 trials, a trainable that times its steps, a checkpoint ``every`` so many epochs."""
     from raytune_suite import Study
 
     made = Study.load(HERE.parent / "studies" / "tabular.yaml").model_dump(exclude_unset=True)
     changes = {"name": name, "storage": folder, "num_trials": TRIALS, "search": search}
     changes |= {"resources": {"cpu": 1, "gpu": 0}, "trainable": "benchmarks.busy_mlp:TimedMLP"}
+    changes["checkpoint"] = {"every": every}
     return Study.from_dict({**made, **changes}, project=HERE.parent)
 
 
@@ -56,7 +59,8 @@ def measure(system: str, search: str, folder: str) -> dict[str, float]:
         if system == SECOND:
             run(study(folder, "first", search), verbosity=-1, engine=engine)
         started = time.time()
-        record = run(study(folder, "measured", search), verbosity=-1, engine=engine).experiment.record
+        measured = study(folder, "measured", search, every=int(system == SAVING))
+        record = run(measured, verbosity=-1, engine=engine).experiment.record
         wall = time.time() - started
     steps = [(r.time, r.metrics["time/step_s"]) for trial in record.trials.values() for r in trial.reports]
     return figures(steps, wall)

@@ -5,8 +5,8 @@
 
 A shortened study of ``studies/`` runs several times with different seeds. From each run the study is foreseen with
 ``raytune simulate``'s replications, and compared with the median of the other runs: the iterations of all trials, and
-the wall-clock in which some trial trained, so without starting Ray and the workers. The last column says how far the runs
-themselves lie from the median of the others: no forecast from one of them can be much nearer than that.
+the wall-clock in which some trial trained, so without starting Ray and the workers. The last column says how far the
+runs themselves lie from the median of the others: no forecast from one of them can be much nearer than that.
 ``--speed``: replications of 1,000 trials under ASHA, random and Bayesian, after made-up curves.
 """
 
