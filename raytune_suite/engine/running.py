@@ -173,4 +173,8 @@ def _number(variable: str) -> float | None:
 
 def engine(name: str, limit: Callable[[], int] | None, code: Mapping[str, Any]) -> Engine:
     """The engine of this name, for a run of the code; ``limit()``: how many workers of one kind there may be."""
-    return PoolEngine(limit, code) if name == "pool" else TuneEngine()
+    if name == "pool":
+        return PoolEngine(limit, code)
+    if (kept := session.current()) is not None:
+        kept.release()  # Tune's own actors would wait for what its workers hold, for ever
+    return TuneEngine()

@@ -60,7 +60,7 @@ class Session:
         """End the workers, and Ray if it was started here."""
         _open.remove(self)
         try:
-            self._end()
+            self.release()
         finally:
             self._stack.close()
 
@@ -68,7 +68,7 @@ class Session:
         """The workers there are, for a study with this code; those that have imported other code are ended."""
         now = fingerprint(Path(code["project"]))
         if now != self._code:
-            self._end()
+            self.release()
             self._code = now
         kept, self._processes = self._processes, []
         return kept
@@ -77,7 +77,8 @@ class Session:
         """Take the workers that a run leaves."""
         self._processes = [*processes]
 
-    def _end(self) -> None:
+    def release(self) -> None:
+        """End the workers there are: what they hold, others may need."""
         from raytune_suite.engine.workers import RayWorkers
 
         workers = RayWorkers()

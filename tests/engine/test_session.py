@@ -30,9 +30,9 @@ def study(project: Path, name: str, **changes: object) -> Study:
     return Study.from_dict({**made, **changes}, project=project)
 
 
-def workers(project: Path, name: str, **changes: object) -> set[int]:
-    """Run a study on the pool; the processes that trained for it, and its winner's held-out test."""
-    record = run(study(project, name, **changes), verbosity=-1, engine="pool").experiment.record
+def workers(project: Path, name: str, engine: str = "pool", **changes: object) -> set[int]:
+    """Run a study; the processes that trained for it, and its winner's held-out test."""
+    record = run(study(project, name, **changes), verbosity=-1, engine=engine).experiment.record
     best = record.best()
     assert best is not None
     assert best.test is not None
@@ -41,14 +41,16 @@ def workers(project: Path, name: str, **changes: object) -> set[int]:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_local")
-def test_the_next_study_of_a_session_finds_its_workers_until_its_code_is_edited(tmp_path: Path) -> None:
+def test_the_next_study_of_a_session_finds_its_workers_until_its_code_or_the_engine_changes(tmp_path: Path) -> None:
     code = tmp_path / "toys_of_a_session.py"
     code.write_text(TOYS)
     with Session():
         first = workers(tmp_path, "first")
         assert workers(tmp_path, "second", scheduler="hyperband") <= first
         code.write_text(TOYS + "\n# edited\n")
-        assert not workers(tmp_path, "third") & first
+        third = workers(tmp_path, "third")
+        assert not third & first
+        assert not workers(tmp_path, "on Tune's own", engine="tune") & third  # which finds room
     assert current() is None
     assert not workers(tmp_path, "fourth") & first
 
