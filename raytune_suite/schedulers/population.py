@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from raytune_suite.errors import Problem
+from raytune_suite.errors import PlanError, Problem
 from raytune_suite.schedulers.core import Family, Ledger, Options, Scheduler, count, trials_of
 from raytune_suite.schedulers.mutations import bounds_of, mutations_of, nested
 
@@ -167,21 +167,28 @@ def build_pbt(study: Study, options: PbtOptions, ledger: Ledger) -> Scheduler:
 
 
 def build_pb2(study: Study, options: Pb2Options, ledger: Ledger) -> Scheduler:
-    """Return Ray's PB2, drawing from the study's seed and staying inside the space."""
+    """Return Ray's PB2, drawing from the study's seed and staying inside the space.
+
+    Raises:
+        PlanError: a package is missing that this version of Ray needs for it, as GPy for 2.50.
+    """
     from raytune_suite.schedulers.onray.population import ExplainedPB2
 
     bounds = bounds_of(study, options.hyperparam_bounds)[0]
-    ray = ExplainedPB2(
-        ledger,
-        study,
-        bounds,
-        metric=study.metric,
-        mode=study.mode,
-        perturbation_interval=interval(study, options),
-        hyperparam_bounds=nested({name: [domain.lower, domain.upper] for name, domain in bounds.items()}),
-        quantile_fraction=options.quantile_fraction,
-        synch=options.synch,
-    )
+    try:
+        ray = ExplainedPB2(
+            ledger,
+            study,
+            bounds,
+            metric=study.metric,
+            mode=study.mode,
+            perturbation_interval=interval(study, options),
+            hyperparam_bounds=nested({name: [domain.lower, domain.upper] for name, domain in bounds.items()}),
+            quantile_fraction=options.quantile_fraction,
+            synch=options.synch,
+        )
+    except RuntimeError as error:
+        raise PlanError(f"pb2 cannot be used with this version of Ray: {error} Or use pbt.") from error
     return _scheduler("pb2", ray, study, options, ledger)
 
 

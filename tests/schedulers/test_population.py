@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raytune_suite import schedulers
+from raytune_suite.errors import PlanError
 from raytune_suite.schedulers.mutations import bounds_of, inside, mutations_of
 from raytune_suite.space import Float, Int, Normal, Space
 from raytune_suite.study import Study
@@ -342,3 +343,9 @@ def test_the_interval_defaults_to_a_tenth_in_whole_checkpoints() -> None:
     assert planned(100, 1) == [10, 20]
     assert planned(100, 4) == [8, 16]
     assert planned(5, 1) == [1, 2]
+
+
+def test_a_version_of_ray_that_wants_another_package_for_pb2_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.tune.schedulers.pb2.import_pb2_dependencies", lambda: False)
+    with pytest.raises(PlanError, match=r"pb2 cannot be used with this version of Ray: .*install.*Or use pbt\."):
+        schedulers.build(population("pb2"))
