@@ -17,6 +17,7 @@ from raytune_suite.resuming import resume
 from raytune_suite.runner import Results, run
 from raytune_suite.study import Study
 
+USUAL = 8
 EXTENDABLE = ("fifo", "asha", "median")
 """Schedulers to which a few trials are a beginning."""
 OTHERWISE = {
@@ -26,10 +27,11 @@ OTHERWISE = {
 }
 
 
-def probe(study: Study, count: int, **engine: Any) -> Results:
-    """Train the first ``count`` trials; nothing to do where that was done before, and only the rest where it broke off.
+def probe(study: Study, count: int | None = None, **engine: Any) -> Results:
+    """Train the first ``count`` trials; of those trained before, none again.
 
-    ``engine``: as for :func:`raytune_suite.run`.
+    Where some were, None is no more than those that were begun; else it is :data:`USUAL`. ``engine``: as for
+    :func:`raytune_suite.run`.
 
     Raises:
         PlanError: the study is none whose beginning can be run by itself.
@@ -37,11 +39,14 @@ def probe(study: Study, count: int, **engine: Any) -> Results:
     """
     folder = Path(study.folder)
     if begun(study):
-        over = load(folder).status == "finished"
-        return Results(folder, "finished", 0) if over else resume(folder, project=study.project, **engine)
-    _must_be_extendable(study, count)
+        more = max(_there(study), min(count or 0, study.num_trials or 0))
+        trained = more == _there(study) and load(folder).status == "finished"
+        if trained or whole(study):  # what a run has begun is its own to go on with
+            return Results(folder, "finished", 0)
+        return resume(folder, num_trials=more, project=study.project, **engine)
+    _must_be_extendable(study, count or USUAL)
     try:
-        return run(_beginning(study, count), **engine)
+        return run(_beginning(study, count or USUAL), **engine)
     finally:
         foreseen.expect(folder)
 
@@ -58,7 +63,11 @@ def begun(study: Study) -> bool:
 
 def whole(study: Study) -> bool:
     """Whether the study's folder holds all of its trials already."""
-    return begun(study) and Study.load(Path(study.folder) / "study.yaml", study.project).num_trials == study.num_trials
+    return begun(study) and _there(study) == study.num_trials
+
+
+def _there(study: Study) -> int:
+    return Study.load(Path(study.folder) / "study.yaml", study.project).num_trials or 0
 
 
 def _must_be_extendable(study: Study, count: int) -> None:

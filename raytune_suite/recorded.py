@@ -6,20 +6,23 @@ by what those that went on did from there.
 
 A trial that takes over another's checkpoint starts from the donor's value. From there on it covers the share of the
 way to the best value known that the curve near its new configuration covers from that iteration on, or loses what
-that one loses: a configuration that gets nowhere there leads nowhere here, and nobody gets beyond the best.
+that one loses: a configuration that gets nowhere there leads nowhere here, and nobody gets beyond the best known, which
+is that of the recorded curves and of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from raytune_suite import formats
 from raytune_suite.errors import ExperimentError
 from raytune_suite.pace import Pace
 from raytune_suite.record import Record
+from raytune_suite.space import Space
 from raytune_suite.study import Study
 from raytune_suite.trend import FEWEST, Trend
 
@@ -34,10 +37,10 @@ class Recorded:
     def __init__(self, study: Study, record: Record, seed: int = 0) -> None:
         trials = [t for t in record.trials.values() if _curve(t.reports, study.metric)]
         if len(trials) < NEAR:
-            raise ExperimentError(f"{record.name} has {len(trials)} trials with a curve: {NEAR} are needed")
+            with_one = formats.count(len(trials), "trial")
+            raise ExperimentError(f"{record.name} has {with_one} with a curve of {study.metric}: {NEAR} are needed")
         self._space, self._seed = study.search_space, seed
-        known = set(self._space.names)
-        self._units = np.array([self._unit({k: v for k, v in t.point.items() if k in known}) for t in trials])
+        self._units = np.array([self._unit(_known(self._space, record, t.point)) for t in trials])
         curves = [_curve(t.reports, study.metric) for t in trials]
         self._curves = carried_on(curves, max(study.max_iterations, max(map(len, curves))))
         self._pace = Pace.of(trials)
@@ -45,6 +48,7 @@ class Recorded:
         self._configs: dict[str, list[dict[str, Any]]] = {}
         self._played: dict[str, Array] = {}
         self._reached: dict[str, int] = {}
+        self._entered: set[str] = set()
         self._seconds: dict[str, float] = {}
         enough = len(trials) >= FEWEST
         self._trend = Trend(self._units, self._curves) if enough else None
@@ -56,6 +60,7 @@ class Recorded:
 
     def begin(self, trial_id: str, config: Mapping[str, Any]) -> None:
         """Choose the recorded trial that this one follows, the nearer the likelier; anew for a new configuration."""
+        self._entered.add(trial_id)
         had = self._configs.setdefault(trial_id, [])
         if had and had[-1] == config:
             return
@@ -74,7 +79,8 @@ class Recorded:
 
     def step(self, trial_id: str, iteration: int) -> tuple[float, float]:
         """See :class:`raytune_suite.engine.virtual.Model`."""
-        beside = self._pace.beside if iteration == 1 else 0.0
+        beside = self._pace.beside if trial_id in self._entered else 0.0  # its data and model are built again
+        self._entered.discard(trial_id)
         self._reached[trial_id] = iteration
         return float(self._played[trial_id][iteration - 1]), self._seconds[trial_id] + beside
 
@@ -90,6 +96,38 @@ class Recorded:
         if curve[iteration - 1] != value:
             best = self._best([value, *self._curves.ravel(), *curve])
             self._played[trial_id] = onward(curve, iteration, value, best)
+
+
+def reservations(study: Study, record: Record) -> Iterator[str]:
+    """What a forecast of ``study`` after ``record`` cannot know, line by line.
+
+    Raises:
+        ExperimentError: the record knows none of the study's parameters, so no trial of it is near any other.
+    """
+    names = study.search_space.names
+    points = [_known(study.search_space, record, trial.point) for trial in record.trials.values()]
+    known = {name for point in points for name in point}
+    if names and points and not known:
+        theirs = ", ".join(sorted({name for trial in record.trials.values() for name in trial.point})) or "nothing"
+        what = f"varies {theirs}, and knows none of the parameters of {study.name} ({', '.join(names)})"
+        raise ExperimentError(f"{record.name} {what}: name an experiment with the same space")
+    if missing := [name for name in names if name not in known]:
+        yield f"{record.name} knows nothing of {', '.join(missing)}: its trials are compared by the other parameters"
+    longest = max((len(_curve(trial.reports, study.metric)) for trial in record.trials.values()), default=0)
+    if 0 < longest < study.max_iterations:
+        yield f"its curves end at iteration {longest} of {study.max_iterations}: from there on nothing changes in them"
+
+
+def _known(space: Space, record: Record, point: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recorded trial has for parameters of ``space``, constants included, where those can have such a value."""
+    given, found = {**record.constants, **point}, {}
+    for parameter in space.parameters:
+        try:
+            parameter.domain.to_unit(given[parameter.name])
+        except (KeyError, TypeError, ValueError):
+            continue
+        found[parameter.name] = given[parameter.name]
+    return found
 
 
 def onward(curve: Array, iteration: int, value: float, best: float) -> Array:

@@ -24,7 +24,7 @@ from raytune_suite.errors import PlanError, StudyError
 from raytune_suite.judging import judging
 from raytune_suite.logfile import written_to
 from raytune_suite.record import Record
-from raytune_suite.recorded import Recorded
+from raytune_suite.recorded import Recorded, reservations
 from raytune_suite.resources import Cluster, Request
 from raytune_suite.states import State
 from raytune_suite.stoppers import Stoppers
@@ -248,7 +248,7 @@ def forecast(
 
     Raises:
         PlanError: the study cannot be played within the budget, or a trial fits nowhere.
-        ExperimentError: ``after`` is no experiment, or has too few curves.
+        ExperimentError: ``after`` is no experiment, is one of another space, or has too few curves.
     """
     from raytune_suite.analysis import load
 
@@ -256,6 +256,7 @@ def forecast(
     made = plan.make(study, Cluster.local())
     slots = terms.slots or made.slots
     yield f"{study.name}: {made.num_trials} trials on {formats.count(slots, 'slot')}, played after {record.name}"
+    yield from reservations(study, record)
     columns, share = {}, terms.budget_s / len(played)
     for name, one in played.items():
         try:

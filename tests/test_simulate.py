@@ -16,9 +16,10 @@ from raytune_suite import Study, probing, search, simulate
 from raytune_suite.engine import seam
 from raytune_suite.errors import ExperimentError, PlanError, StudyError
 from raytune_suite.journal import Journal
+from raytune_suite.pace import Pace
 from raytune_suite.probing import probe
 from raytune_suite.record import Record, Report
-from raytune_suite.recorded import Recorded, carried_on, onward
+from raytune_suite.recorded import Recorded, carried_on, onward, reservations
 from raytune_suite.runner import Results
 from raytune_suite.search import Observation
 from raytune_suite.simulate import Bill, Played, course, play, replications, table
@@ -173,6 +174,15 @@ def test_a_simulated_trial_follows_a_recorded_one_nearby_with_its_costs() -> Non
     assert model.step("00000", 1) == first[0]
 
 
+def test_each_stay_on_a_worker_costs_what_lies_beside_the_steps() -> None:
+    model = Recorded(study(max_iterations=3), recorded({x / 10: [1.0, 0.5, 0.2] for x in range(10)}))
+    model._pace = Pace((2.0,) * 10, beside=5.0)
+    model.begin("00000", {"x": 0.7})
+    costs = [model.step("00000", iteration)[1] for iteration in (1, 2)]
+    model.begin("00000", {"x": 0.7})  # after a pause
+    assert [*costs, model.step("00000", 3)[1]] == [7.0, 2.0, 7.0]
+
+
 def test_who_takes_over_a_checkpoint_starts_at_the_donors_value_and_follows_a_curve_near_its_new_configuration() -> (
     None
 ):
@@ -217,8 +227,26 @@ def test_in_a_forecast_a_population_ends_better_than_by_itself_and_no_better_tha
 
 
 def test_too_few_curves_are_refused() -> None:
-    with pytest.raises(ExperimentError, match="earlier has 2 trials with a curve: 5 are needed"):
+    with pytest.raises(ExperimentError, match="earlier has 2 trials with a curve of loss: 5 are needed"):
         Recorded(study(), recorded({0.1: [1.0], 0.2: [1.0], 0.3: []}))
+
+
+def test_an_experiment_of_another_space_is_refused() -> None:
+    with pytest.raises(ExperimentError, match=r"earlier varies x, and knows none of the parameters of played \(y\)"):
+        list(reservations(study(space={"y": {"uniform": [0, 1]}}), recorded({0.1: [1.0]})))
+
+
+def test_what_a_forecast_cannot_know_is_told() -> None:
+    earlier = recorded({0.1: [1.0, 0.9], 0.2: [1.0]})
+    assert list(reservations(study(max_iterations=2), earlier)) == []
+    space = {"x": {"uniform": [0, 1]}, "width": {"choice": [1, 2]}}
+    lines = list(reservations(study(space=space), earlier))
+    assert lines == [
+        "earlier knows nothing of width: its trials are compared by the other parameters",
+        "its curves end at iteration 2 of 9: from there on nothing changes in them",
+    ]
+    earlier.experiment["constants"] = {"width": 2}
+    assert list(reservations(study(space=space, max_iterations=2), earlier)) == []
 
 
 def test_machines_are_paid_for_from_the_beginning_to_the_end() -> None:
@@ -244,8 +272,11 @@ def test_probes_that_were_interrupted_are_gone_on_with(tmp_path: Path, monkeypat
     assert probing.begun(made)
     assert not probing.whole(made)
     assert not probing.begun(study(storage=str(tmp_path), max_iterations=3))
-    probe(made, 8)
-    assert went_on == [(tmp_path / "played", {"project": TOYS})]
+    probe(made)
+    probe(made, 12)
+    assert went_on == [(tmp_path / "played", {"num_trials": n, "project": TOYS}) for n in (8, 12)]
+    assert probe(study(storage=str(tmp_path), num_trials=8)).exit_code == 0  # all of it was begun: run goes on with it
+    assert len(went_on) == 2
 
 
 @pytest.mark.parametrize(
@@ -273,7 +304,7 @@ def test_a_scheduler_that_is_only_compared_is_checked_before_anything_is_trained
 
 def test_a_replication_in_which_the_budget_is_spent_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     record = recorded({x / 20: [x / 20 + 1 / i for i in range(1, 10)] for x in range(20)})
-    whole = list(replications(study(), record, 2, 4, budget_s=60.0))
+    whole = list(replications(study(), record, 2, 4, budget_s=math.inf))
     clock = itertools.count()  # a second passes between two looks at it
     monkeypatch.setattr(simulate, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     steps = len(list(replications(study(), record, 2, 1, budget_s=math.inf))) and next(clock)
@@ -293,7 +324,7 @@ def test_what_is_only_compared_is_left_out_where_time_is_short(monkeypatch: pyte
         return replications(made, *given)
 
     monkeypatch.setattr(simulate, "replications", cut)
-    terms = simulate.Terms(count=2, slots=2)
+    terms = simulate.Terms(count=2, slots=2, budget_s=math.inf)
     made = study(num_trials=8)
     lines = list(simulate.forecast(made, Path(), simulate.variants(made, ["pb2", "pbt", "fifo"]), terms))
     assert lines[1] == "left out: too few seconds for pb2"
@@ -321,9 +352,9 @@ def test_a_searcher_that_spares_time_fits_its_model_less_often_the_more_is_known
 
 def test_replications_differ_in_their_seed_and_keep_to_their_budget() -> None:
     record = recorded({x / 20: [x / 20 + 1 / i for i in range(1, 10)] for x in range(20)})
-    played = list(replications(study(), record, 2, 4, budget_s=60.0))
+    played = list(replications(study(), record, 2, 4, budget_s=math.inf))
     assert len({p.best for p in played}) > 1
-    assert list(replications(study(), record, 2, 4, budget_s=60.0)) == played
+    assert list(replications(study(), record, 2, 4, budget_s=math.inf)) == played
     lines = list(table(study(stop={"target": 0.2}), {"asha": played}))
     assert lines[1].split() == ["replications", "4"]
     assert lines[-2].startswith("reaches 0.2")

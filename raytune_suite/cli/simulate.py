@@ -37,9 +37,11 @@ def simulate(
     compare: Compare = None,
     replications: Annotated[int, typer.Option(min=1, help="How often to play it, with other seeds.")] = 20,
     slots: Annotated[int | None, typer.Option(min=1, help="Trials at a time; as many as fit here otherwise.")] = None,
-    budget: Annotated[float, typer.Option(help="End after so many seconds, without what is under way.")] = 60.0,
+    budget: Annotated[float, typer.Option(min=0, help="End after so many seconds, without what is under way.")] = 60.0,
     price: Annotated[float | None, typer.Option(min=0, help="Of a GPU-hour, or CPU-hour without GPUs.")] = None,
-    probes: Annotated[int, typer.Option(min=5, help="Without --from: how many trials to train first.")] = 8,
+    probes: Annotated[
+        int | None, typer.Option(min=5, help="Without --from: how many trials to train first; 8, or those there are.")
+    ] = None,
     changes: Changes = None,
 ) -> None:
     """Play a study without training: how many epochs, how long, how good, under which early stopping."""
@@ -48,7 +50,7 @@ def simulate(
     from raytune_suite.simulate import Terms, forecast, variants
 
     loaded = load(study, {}, changes or ())
-    played = variants(loaded, [name.strip() for name in (compare or "").split(",") if name.strip()])
+    played = variants(loaded, (compare or "").replace(",", " ").split())
     terms = Terms(replications, slots, budget, price)
     if after is not None:
         _print(forecast(loaded, after, played, terms))
