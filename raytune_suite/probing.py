@@ -12,7 +12,7 @@ from raytune_suite import foreseen
 from raytune_suite import journal as journals
 from raytune_suite.analysis import load
 from raytune_suite.closing import shown_path
-from raytune_suite.errors import PlanError
+from raytune_suite.errors import ExperimentError, PlanError
 from raytune_suite.resuming import resume
 from raytune_suite.runner import Results, run
 from raytune_suite.study import Study
@@ -45,6 +45,9 @@ def probe(study: Study, count: int | None = None, **engine: Any) -> Results:
             return Results(folder, "finished", 0)
         return resume(folder, num_trials=more, project=study.project, **engine)
     _must_be_extendable(study, count or USUAL)
+    if (folder / journals.FILE).exists():
+        ways = f"simulate with --from {shown_path(folder)}, or give this study another name: --set name={study.name}-2"
+        raise ExperimentError(f"{folder} holds another experiment, or one begun with other options: {ways}")
     try:
         return run(_beginning(study, count or USUAL), **engine)
     finally:

@@ -37,8 +37,7 @@ class Recorded:
     def __init__(self, study: Study, record: Record, seed: int = 0) -> None:
         trials = [t for t in record.trials.values() if _curve(t.reports, study.metric)]
         if len(trials) < NEAR:
-            with_one = formats.count(len(trials), "trial")
-            raise ExperimentError(f"{record.name} has {with_one} with a curve of {study.metric}: {NEAR} are needed")
+            raise ExperimentError(_too_few(record, study.metric, len(trials)))
         self._space, self._seed = study.search_space, seed
         self._units = np.array([self._unit(_known(self._space, record, t.point)) for t in trials])
         curves = [_curve(t.reports, study.metric) for t in trials]
@@ -96,6 +95,12 @@ class Recorded:
         if curve[iteration - 1] != value:
             best = self._best([value, *self._curves.ravel(), *curve])
             self._played[trial_id] = onward(curve, iteration, value, best)
+
+
+def _too_few(record: Record, metric: str, count: int) -> str:
+    text = f"{record.name} has {formats.count(count, 'trial')} with a curve of {metric}: {NEAR} are needed"
+    told = sorted({name for trial in record.trials.values() for report in trial.reports for name in report.metrics})
+    return f"{text}. Its trials report {', '.join(told)}" if told and metric not in told else text
 
 
 def reservations(study: Study, record: Record) -> Iterator[str]:

@@ -231,6 +231,17 @@ def test_too_few_curves_are_refused() -> None:
         Recorded(study(), recorded({0.1: [1.0], 0.2: [1.0], 0.3: []}))
 
 
+def test_a_metric_that_no_trial_reported_is_refused_with_those_that_were() -> None:
+    with pytest.raises(ExperimentError, match=r"0 trials with a curve of cost: 5 are needed. Its trials report loss$"):
+        Recorded(study(metric="cost"), recorded({0.1: [1.0], 0.2: [1.0]}))
+
+
+def test_a_folder_that_holds_something_else_is_no_beginning(tmp_path: Path) -> None:
+    Journal.create(tmp_path / "played").close()
+    with pytest.raises(ExperimentError, match=r"begun with other options: .*--from .*played, .* --set name=played-2"):
+        probe(study(storage=str(tmp_path)))
+
+
 def test_an_experiment_of_another_space_is_refused() -> None:
     with pytest.raises(ExperimentError, match=r"earlier varies x, and knows none of the parameters of played \(y\)"):
         list(reservations(study(space={"y": {"uniform": [0, 1]}}), recorded({0.1: [1.0]})))

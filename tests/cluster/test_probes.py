@@ -30,7 +30,8 @@ scheduler: {name: asha, reduction_factor: 3}
 resources: {cpu: 1, gpu: 0}
 storage: ./experiments
 """
-REPLICATIONS = ("--replications", "3")
+FEW = ("--replications", "3")
+PATIENT = (*FEW, "--budget", "600")
 
 
 def raytune(*words: str) -> Result:
@@ -49,13 +50,13 @@ def test_probes_are_trained_once_and_the_run_says_how_far_off_the_plan_was(
     (tmp_path / "study.yaml").write_text(STUDY)
     folder = tmp_path / "experiments" / "foreseen"
 
-    short = raytune("simulate", "study.yaml", "--probes", "6", "--budget", "0.001", *REPLICATIONS)
+    short = raytune("simulate", "study.yaml", "--probes", "6", "--budget", "0.001", *FEW)
     assert "0.001 s are too few to play foreseen once under asha" in str(short.exception)
     probes = trained(folder)
     assert {number for number, _ in probes} == set(range(6))
     assert foreseen.read(folder) is None
 
-    planned = raytune("simulate", "study.yaml", "--compare", "fifo", *REPLICATIONS)
+    planned = raytune("simulate", "study.yaml", "--compare", "fifo", *PATIENT)
     assert planned.exit_code == 0, planned.exception
     assert "foreseen: 14 trials on" in planned.output
     assert "raytune run goes on from them" in planned.output
@@ -74,7 +75,7 @@ def test_probes_are_trained_once_and_the_run_says_how_far_off_the_plan_was(
     assert len(record.sessions) == 2
     assert "\n".join(foreseen.lines(folder, record)).startswith(f"iterations: {len(trained(folder))}, foreseen ")
 
-    after = raytune("simulate", "study.yaml", *REPLICATIONS)
+    after = raytune("simulate", "study.yaml", *PATIENT)
     assert after.exit_code == 0, after.exception
     assert "raytune run goes on" not in after.output
     assert foreseen.read(folder) == kept
