@@ -12,10 +12,6 @@ import numpy.typing as npt
 FEWEST = 20
 """So many recorded trials are needed; with fewer a trend is mostly their noise."""
 
-_REMAINING = 0.8
-"""Of what a trial lies off the trend so much is its neighbours' too. Forecasts from each of six runs of the digits and
-tabular studies, Bayesian and random, were on average nearest to the other five with 0.8 (0.6, 0.8 and 1 tried)."""
-
 Array = npt.NDArray[np.float64]
 
 
@@ -34,8 +30,8 @@ class Trend:
         self._off = values - features @ self._weights
 
     def row(self, unit: Array, near: int) -> Array:
-        """A row at ``unit``, shape (columns,): the trend's there, and most of what trial ``near`` lies off it."""
-        found: Array = _features(unit[None, :])[0] @ self._weights + _REMAINING * self._off[near]
+        """A row at ``unit``, shape (columns,): the trend's there, and what trial ``near`` lies off its own."""
+        found: Array = _features(unit[None, :])[0] @ self._weights + self._off[near]
         return np.exp(found) if self._by_log else found
 
 

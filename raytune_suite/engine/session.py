@@ -10,7 +10,8 @@ Workers are kept for studies whose code lies in the same project and has not bee
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from raytune_suite.engine.tenants import Process
 
 _MOST_FILES = 5000
+_NO_CODE = ("experiments", "node_modules", "__pycache__")
 _open: list[Session] = []
 
 
@@ -95,10 +97,16 @@ def current() -> Session | None:
 
 def fingerprint(project: Path) -> str:
     """Changes when a Python file of the project does: paths, sizes and times, not contents."""
-    files = sorted(path for path in project.rglob("*.py") if not _hidden(path.relative_to(project)))[:_MOST_FILES]
-    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    files = sorted(_python_files(project))[:_MOST_FILES]
+    facts = [(file, (found := Path(file).stat()).st_size, found.st_mtime_ns) for file in files]
     return hashlib.sha256(repr((str(project.resolve()), facts)).encode()).hexdigest()
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part in ("experiments", "node_modules") for part in path.parts)
+def _python_files(project: Path) -> Iterator[str]:
+    """Those in no hidden folder, and in none that holds experiments or a virtual environment."""
+    for folder, inside, files in os.walk(project):
+        if "pyvenv.cfg" in files:
+            inside.clear()
+            continue
+        inside[:] = [name for name in inside if not name.startswith(".") and name not in _NO_CODE]
+        yield from (f"{folder}/{name}" for name in files if name.endswith(".py") and not name.startswith("."))
