@@ -104,7 +104,7 @@ def predictions(names: Sequence[str], count: int, runs: int, search: str) -> Non
         for name in names:
             found = compare(name, f"{folder}/{name}", count, runs, search=search)
             rows += [f"| {name}, {kind} | {one.row()} |" for kind, one in found]
-    print("| | real runs | foreseen from each | mean error | median size | within 20% | runs' own |")
+    print("| | real runs | foreseen from each | mean error | median of its size | within 20% | runs' own |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))
 
