@@ -117,8 +117,9 @@ def must_have_pb2(made: Study) -> None:
         pytest.skip(str(error))
 
 
-SCRIPTED = dict.fromkeys(("promotion", "hyperband", "pbt", "pbt, each on its own"), ("pool",))
-"""Whom of those that wait Tune's own manager takes first depends on how long its actors need to start."""
+SCRIPTED = dict.fromkeys(("promotion", "hyperband", "pbt, each on its own"), ("pool",))
+"""Whom of those that wait Tune's own manager takes first depends on how long its actors need to start. Where a whole
+population waits for each other, whoever has saved first is first: that one is compared with one slot only."""
 SCRIPTED |= dict.fromkeys(("asha", "median"), ENGINES)
 
 
