@@ -2,10 +2,10 @@
 
     python benchmarks/search_on_engines.py [--seeds 8] [--trials 40] [--slots 2]
 
-The same study with the same seeds on both: a Hartmann function of six parameters, three iterations a trial, each of
-which sleeps for as long as a small epoch takes. Compared, seed by seed, are how far the best trial is from the minimum
-(log10), and how fresh suggestions are: how many earlier trials were still unknown when each was made. Intervals are 95%
-bootstrap intervals of the mean over seeds.
+The same study with the same seeds on both: the shifted Hartmann function of six parameters, three iterations a trial,
+each of which sleeps for as long as a small epoch takes. Compared, seed by seed, are how far the best trial is from the
+minimum (log10), and how fresh suggestions are: how many earlier trials were still unknown when each was made. Intervals
+are 95% bootstrap intervals of the mean over seeds.
 """
 
 from __future__ import annotations
@@ -22,26 +22,12 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from searching.synthetic import TASKS  # noqa: E402
+
 ENGINES = ("pool", "tune")
-MINIMUM = -3.32237
-_WEIGHTS = np.array([1.0, 1.2, 3.0, 3.2])
-_SCALES = np.array(
-    [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
-)
-_CENTRES = 1e-4 * np.array(
-    [
-        [1312, 1696, 5569, 124, 8283, 5886],
-        [2329, 4135, 8307, 3736, 1004, 9991],
-        [2348, 1451, 3522, 2883, 3047, 6650],
-        [4047, 8828, 8732, 5743, 1091, 381],
-    ]
-)
-
-
-def hartmann(point: np.ndarray) -> float:
-    """The function of six parameters in [0, 1] (https://www.sfu.ca/~ssurjano/hart6.html); its minimum is MINIMUM."""
-    return float(-_WEIGHTS @ np.exp(-(_SCALES * (point - _CENTRES) ** 2).sum(axis=1)))
+HARTMANN = next(task for task in TASKS if task.name == "hartmann6")
 
 
 class Hartmann:
@@ -51,7 +37,7 @@ class Hartmann:
         self.reset(config, context)
 
     def reset(self, config: dict[str, Any], context: Any) -> bool:
-        self._value, self._iteration = hartmann(np.array([config[f"x{i}"] for i in range(6)])), 0
+        self._value, self._iteration = HARTMANN.loss(config), 0
         return True
 
     def step(self) -> dict[str, Any]:
@@ -81,7 +67,7 @@ def one(engine: str, seed: int, trials: int, folder: str) -> tuple[float, float]
             "seed": seed,
             "num_trials": trials,
             "max_iterations": 3,
-            "space": {f"x{i}": {"uniform": [0, 1]} for i in range(6)},
+            "space": dict(HARTMANN.raw),
             "search": "bayesian",
             "checkpoint": {"every": 0},
             "storage": folder,
@@ -92,7 +78,7 @@ def one(engine: str, seed: int, trials: int, folder: str) -> tuple[float, float]
     ends = [trial.ended_at or math.inf for trial in record.trials.values()]
     unknown = [sum(end > trial.created_at for end in ends[:number]) for number, trial in record.trials.items()]
     found = min(trial.value for trial in record.trials.values() if trial.value is not None)
-    return math.log10(max(found - MINIMUM, 1e-9)), fmean(unknown)
+    return math.log10(max(found - (HARTMANN.optimum or 0.0), 1e-9)), fmean(unknown)
 
 
 def mean(values: np.ndarray) -> str:
