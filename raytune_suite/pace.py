@@ -38,16 +38,21 @@ def _steps(trials: Sequence[TrialRecord]) -> list[float]:
     found = [_step(trial) for trial in trials]
     known = [seconds for seconds in found if seconds is not None]
     if not known:
-        known = [(t.reports[-1].elapsed or 0.0) / max(1, t.reports[-1].iteration) for t in trials]
+        known = [_average(trial) for trial in trials]
     return [seconds if seconds is not None else median(known) for seconds in found]
 
 
 def _step(trial: TrialRecord) -> float | None:
-    first, last = trial.reports[0], trial.reports[-1]
     if not trial.runs or trial.runs[0].worker_trials != 1:
-        return (last.elapsed or 0.0) / max(1, last.iteration)
+        return _average(trial)
+    first, last = trial.reports[0], trial.reports[-1]
     later = last.iteration - first.iteration
     return ((last.elapsed or 0.0) - (first.elapsed or 0.0)) / later if later > 0 else None
+
+
+def _average(trial: TrialRecord) -> float:
+    last = trial.reports[-1]
+    return (last.elapsed or 0.0) / max(1, last.iteration)
 
 
 def _span(trial: TrialRecord) -> tuple[float, float]:

@@ -18,6 +18,8 @@ from raytune_suite.journal import Journal, read
 from raytune_suite.remote import Remote
 from raytune_suite.study import Study
 
+pytestmark = pytest.mark.usefixtures("quick_lease")
+
 STUDY = {
     "name": "toy",
     "trainable": "m:M",
@@ -27,17 +29,6 @@ STUDY = {
     "space": {"x": {"uniform": [0, 1]}},
     "search": "random",
 }
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"BEAT_S": 0.05, "SILENT_S": 0.4, "_SETTLE_S": 0.02}.items():
-        monkeypatch.setattr(lease, name, value)
-
-
-@pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"file://{tmp_path}/remote/toy"
 
 
 def ended(folder: Path, uri: str) -> Path:

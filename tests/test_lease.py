@@ -18,16 +18,7 @@ from raytune_suite.errors import ExperimentError
 from raytune_suite.lease import Lease, LeaseLostError, held
 from raytune_suite.remote import Remote
 
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"BEAT_S": 0.05, "SILENT_S": 0.4, "_SETTLE_S": 0.02}.items():
-        monkeypatch.setattr(lease, name, value)
-
-
-@pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"file://{tmp_path}/remote/toy"
+pytestmark = pytest.mark.usefixtures("quick_lease")
 
 
 class Elsewhere:
