@@ -113,7 +113,9 @@ class Play:
             self._tell(trial, loss, State.COMPLETED if iteration == whole else State.STOPPED)
 
     def _tell(self, trial: int, loss: float, state: State) -> None:
-        self._searcher.tell(Observation(trial, self._points[trial], loss, self._done[trial], state))
+        done = self._done[trial]
+        seconds = float(self._table.seconds[self._rows[trial], :done].sum())
+        self._searcher.tell(Observation(trial, self._points[trial], loss, done, state, seconds=seconds))
 
     def _note(self, trial: int, loss: float) -> None:
         best = self.trace.steps[-1][1] if self.trace.steps else math.inf
