@@ -15,6 +15,7 @@ from scipy.special import erfcx, log_ndtr
 
 from raytune_suite.search.belief import Belief
 from raytune_suite.search.encoding import Encoder
+from raytune_suite.search.fidelity import Whole
 from raytune_suite.search.gp import Posterior, Prior, fit
 from raytune_suite.search.transfer import Transfer
 
@@ -60,7 +61,7 @@ class Goal:
     """
 
     encoder: Encoder
-    objective: Posterior
+    objective: Posterior | Whole
     best: float
     success: Success | None = None
     belief: tuple[Belief, float] | None = None

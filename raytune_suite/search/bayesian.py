@@ -2,9 +2,9 @@
 
 Hosted on bayesian-optimization (:mod:`raytune_suite.search.hosting`). What a suggestion rests on:
 
-* every report of every trial. Where trials were stopped early or still run, their curves are put on one scale first
-  (:mod:`raytune_suite.search.curves`) and followed to where similar trials went (:mod:`raytune_suite.search.drift`),
-  so that a stopped trial's value is never taken for a final one;
+* every trial as far as it has come. Where some were stopped early or still run, one model of (configuration,
+  iterations) says where each would end (:mod:`raytune_suite.search.fidelity`): a stopped trial's value is never taken
+  for a final one;
 * trials in flight, believed to come out as predicted, so that the next point is another one;
 * trials that failed, in a model of their own that keeps away from where trials fail;
 * the user's belief in some values (:mod:`raytune_suite.search.belief`) and other experiments
@@ -17,7 +17,7 @@ whole, the most promising first. While all values are equal there is nothing to 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from pydantic import Field
 from raytune_suite.errors import StudyError
 from raytune_suite.search.core import Observation, Point, Searcher, SearchOptions, Suggestion
 from raytune_suite.search.random import SobolCover
+from raytune_suite.search.thinning import bounded, budget, levels, thin
 from raytune_suite.space import Space
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ Array = npt.NDArray[np.float64]
 
 _MOST = 400
 """More results than this are thinned out: time per suggestion stays bounded."""
+_MOST_REPORTS = 500
+"""The same for what trials of different lengths reported."""
 _FEWEST = 3
 _SPARED = 40
 """A searcher that spares time fits its model again once there is a new result for so many old ones."""
@@ -48,7 +51,7 @@ class BayesianOptions(SearchOptions):
 
     ``initial_points``: trials spread evenly before the model is asked (default: up to 10, fewer in small spaces or
     studies). ``prior``: values believed to be good, by parameter. ``cost_aware``: prefer configurations whose
-    iterations are quick, by improvement per second; for studies that end by the clock.
+    iterations are quick, by improvement per second (default: in studies that end by the clock, ``stop: {time: ...}``).
     """
 
     initial_points: int | None = Field(default=None, ge=1)
@@ -69,7 +72,7 @@ class BayesianSearcher(Searcher):
         super().__init__(space, **settings)
         _check_prior(space, self.options.prior)
         self._cover = SobolCover(space, self.seed)
-        self._levels = _levels(self.max_iterations)
+        self._levels = levels(self.max_iterations)
         self._curves: dict[int, dict[int, tuple[int, float]]] = {}
         self._engine: Any = None
         self._listed: dict[str, Array] | None = None
@@ -160,38 +163,44 @@ class BayesianSearcher(Searcher):
     def _history(self, known: list[Observation]) -> Any:
         from raytune_suite.search.engine import History
 
-        losses, variances, whole = self._outcomes(known)
-        kept = thin(losses, _MOST)
-        known = [known[i] for i in kept]
-        values = np.array([found.value for found in known], dtype=float)
         failed = [found.point for found in self.observed.values() if _failed(found)]
         waiting = [point for number, point in self.pending.items() if number not in {found.number for found in known}]
         units = self._engine.encoder.units
+        results = self._results(known)
+        rates = _log_seconds(known)[results.trials] if self.options.cost_aware else None
         return History(
-            units=units([found.point for found in known]),
-            losses=losses[kept],
-            variances=variances[kept],
+            units=units([known[trial].point for trial in results.trials]),
+            budgets=results.budgets,
+            losses=results.losses,
+            variances=results.variances,
             pending=units(waiting),
             failed=units(failed[-_MOST:]),
-            log_seconds=_log_seconds(known) if self.options.cost_aware else None,
+            log_seconds=rates,
             left=self._left(),
             trials=self.num_trials,
-            known=(losses[kept][whole[kept]], values[whole[kept]]),
-            higher_is_better=self.mode == "max",
+            sign=-1.0 if self.mode == "max" else 1.0,
         )
 
-    def _outcomes(self, known: list[Observation]) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
-        """Losses on one scale, their variances, and which are of whole trainings."""
-        whole = np.array([found.state == "completed" or found.iteration >= self.max_iterations for found in known])
-        if whole.all():
-            errors = np.array([found.error or 0.0 for found in known])
-            return np.array([self.loss(found.value or 0.0) for found in known]), errors**2, whole
-        from raytune_suite.search.curves import link
+    def _results(self, known: list[Observation]) -> _Results:
+        """The last value of each trial if all are of whole trainings, else what all reported on their way."""
+        finals = np.array([self.loss(found.value or 0.0) for found in known])
+        variances = np.array([found.error or 0.0 for found in known]) ** 2
+        if all(self._whole(found) for found in known):
+            kept = thin(finals, _MOST)
+            return _Results(kept, np.ones(len(kept)), finals[kept], variances[kept])
+        rows: list[tuple[int, int, float, float, float]] = []
+        for trial, found in enumerate(known):
+            curve = sorted(self._curves.get(found.number, {0: (found.iteration, finals[trial])}).items())
+            for level, (iteration, loss) in curve:
+                last = level == curve[-1][0]
+                at = 1.0 if last and self._whole(found) else budget(iteration, self.max_iterations)
+                rows.append((trial, level, at, loss, variances[trial] if last else 0.0))
+        trials, reached, budgets, losses, errors = (np.array(column) for column in zip(*rows, strict=True))
+        kept = bounded(reached.tolist(), losses, _MOST_REPORTS)
+        return _Results(trials[kept], budgets[kept], losses[kept], errors[kept])
 
-        curves = [dict(sorted(self._curves[found.number].values())) for found in known]
-        linked = link(curves, self._levels)
-        losses, variances = self._engine.ahead(linked, [found.point for found in known])
-        return losses, variances, whole
+    def _whole(self, found: Observation) -> bool:
+        return found.state == "completed" or found.iteration >= self.max_iterations
 
     def _left(self) -> Array | None:
         """Units of the points nobody has, shape (m, parameters), if the space is small enough to be listed."""
@@ -205,10 +214,13 @@ class BayesianSearcher(Searcher):
         return np.array(left) if left else None
 
 
-def _levels(max_iterations: int) -> list[int]:
-    from raytune_suite.search.curves import levels
+class _Results(NamedTuple):
+    """What the model learns from, shape (n,) each: the index of the trial, its budget then, the loss, its variance."""
 
-    return levels(max_iterations)
+    trials: npt.NDArray[np.intp]
+    budgets: Array
+    losses: Array
+    variances: Array
 
 
 def _check_prior(space: Space, prior: dict[str, Any]) -> None:
@@ -236,16 +248,3 @@ def _log_seconds(known: list[Observation]) -> Array:
     timed = rates > 0.0
     logs[~timed] = logs[timed].mean() if timed.any() else 0.0
     return logs
-
-
-def thin(losses: Array, most: int) -> npt.NDArray[np.intp]:
-    """Indices of at most ``most`` trials: the best half, the latest quarter and an even spread of the rest."""
-    count = len(losses)
-    if count <= most:
-        return np.arange(count)
-    ranked = np.argsort(losses, kind="stable")
-    kept = set(ranked[: most // 2].tolist()) | set(range(count - most // 4, count))
-    rest = [i for i in ranked.tolist() if i not in kept]
-    room = most - len(kept)
-    kept |= {rest[k * len(rest) // room] for k in range(room)} if room > 0 and rest else set()
-    return np.array(sorted(kept), dtype=np.intp)

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import qmc
 
-from raytune_suite.search import drift, hosting
+from raytune_suite.search import hosting
 from raytune_suite.search.acquisition import Goal, Success, candidates, neighbours, polish
 from raytune_suite.search.belief import Belief
-from raytune_suite.search.curves import Linked
 from raytune_suite.search.effects import Effect, effect
 from raytune_suite.search.encoding import Encoder
+from raytune_suite.search.fidelity import Whole
 from raytune_suite.search.gp import Posterior, fit
 from raytune_suite.search.transfer import Transfer
 from raytune_suite.search.warping import Warped, crowding, warp
@@ -40,6 +40,9 @@ best point for ever, in steps nobody would notice, while it could look elsewhere
 _LOOKED_AT = 400
 _MOST_NOISE = 2.0
 _FEWEST_WHOLE = 3
+"""Of fewer whole trainings than this nothing is said in the metric's terms."""
+_COMPARED = 5
+_BUDGET = "the budget of the training"
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,20 @@ class History:
     """What a suggestion rests on.
 
     Attributes:
-        units: of the trials with a value, shape (n, parameters).
-        losses: shape (n,), on whatever scale.
+        units: of the trial of each result, shape (n, parameters).
+        budgets: how long it had trained, shape (n,): 1 is a whole training (:func:`fidelity.budget`).
+        losses: shape (n,).
         variances: what is known of the losses' variance beside the fitted noise, shape (n,).
         pending: units of trials without a value yet.
         failed: units of trials that ended without one.
         log_seconds: the log of the seconds per iteration, shape (n,); None if costs do not count.
         left: units of all points that can still be tried, where they are few enough to be listed.
         trials: how many there will be in all.
-        known: losses of whole trainings and the metric's values, shapes (k,), to speak to the user in their terms.
-        higher_is_better: of the metric.
+        sign: of the metric: 1 if smaller values are better, else -1.
     """
 
     units: Array
+    budgets: Array
     losses: Array
     variances: Array
     pending: Array
@@ -67,41 +71,36 @@ class History:
     log_seconds: Array | None = None
     left: Array | None = None
     trials: int | None = None
-    known: tuple[Array, Array] = (np.empty(0), np.empty(0))
-    higher_is_better: bool = False
+    sign: float = 1.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether all results are of whole trainings."""
+        return bool((self.budgets == 1.0).all())
 
     def distinct(self) -> History:
-        """Trials at the same point as one, at the mean of their losses."""
-        _, first, place = np.unique(np.nan_to_num(self.units, nan=-1.0), axis=0, return_index=True, return_inverse=True)
+        """Results of the same point after the same time as one, at the mean of their losses."""
+        first, place = _distinct(np.column_stack([self.units, self.budgets]))
         if len(first) == len(self.units):
             return self
         counts = np.bincount(place)
-        mean = np.bincount(place, self.losses) / counts
-        variances = np.bincount(place, self.variances) / counts**2
-        seconds = None if self.log_seconds is None else np.bincount(place, self.log_seconds) / counts
-        order = np.argsort(first)
         return replace(
             self,
-            units=self.units[first[order]],
-            losses=mean[order],
-            variances=variances[order],
-            log_seconds=None if seconds is None else seconds[order],
+            units=self.units[first],
+            budgets=self.budgets[first],
+            losses=np.bincount(place, self.losses) / counts,
+            variances=np.bincount(place, self.variances) / counts**2,
+            log_seconds=None if self.log_seconds is None else np.bincount(place, self.log_seconds) / counts,
         )
 
-    def metric(self, loss: float) -> float | None:
-        """The metric's value at a loss, read off whole trainings; None if there are too few of them.
+    @property
+    def speaks(self) -> bool:
+        """Whether there are enough whole trainings to say what others would come to."""
+        return int((self.budgets == 1.0).sum()) >= _FEWEST_WHOLE
 
-        Ranks are matched, not trials: where curves were linked the order of the two may differ, and a better loss must
-        not read as a worse value.
-        """
-        if len(self.known[0]) < _FEWEST_WHOLE:
-            return None
-        losses, values = np.sort(self.known[0]), np.sort(self.known[1])
-        values = -np.sort(-values) if self.higher_is_better else values
-        if loss < losses[0] and losses[-1] > losses[0]:
-            slope = (values[len(values) // 2] - values[0]) / max(losses[len(losses) // 2] - losses[0], 1e-12)
-            return float(values[0] + slope * (loss - losses[0]))
-        return float(np.interp(loss, losses, values))
+    def metric(self, loss: float) -> float:
+        """The metric's value at a loss."""
+        return self.sign * loss
 
 
 @dataclass(frozen=True)
@@ -140,13 +139,16 @@ class Engine:
         """Candidates by acquisition value; the first is what bayes_opt was answered."""
         history = history.distinct()
         found = _Found()
+        names, rows = list(self._names), _filled(history.units)
+        if not history.whole:
+            names, rows = [*names, _BUDGET], np.column_stack([rows, history.budgets])
 
         def choose(_: Array, losses: Array) -> Array:
             self._decide(losses, history, rng, found)
-            return _filled(found.units[0])
+            return np.append(_filled(found.units[0]), np.ones(len(names) - len(self._names)))
 
         with _one_thread():
-            hosting.suggest(self._names, _filled(history.units), history.losses, choose)
+            hosting.suggest(names, rows, history.losses, choose)
         return Ranking((self.encoder.point(row) for row in found.units), found.note)
 
     def promising(self, count: int) -> list[dict[str, Any]]:
@@ -157,27 +159,21 @@ class Engine:
         means = self.transfer.mean(features, self.transfer.weights(features[:0], np.empty(0)))
         return [self.encoder.point(row) for row in _spread(units[np.argsort(means, kind="stable")], count, 0.2)]
 
-    def ahead(self, linked: Linked, points: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
-        """What whole trainings at ``points`` would give: losses and their variances, each shape (n,)."""
-        units = self.encoder.snap(self.encoder.units(points))
-        with _one_thread():
-            return drift.ahead(linked, self.encoder.features(units), self.encoder.groups)
-
     def effects(self, history: History) -> list[Effect]:
-        """What the model believes each parameter does; nothing if too few whole trainings tell the metric's scale."""
+        """What the model believes each parameter does; nothing if too few whole trainings tell."""
         history = history.distinct()
+        if not history.speaks:
+            return []
         units = self.encoder.snap(history.units)
-        warped = warp(history.losses, crowding(units))
+        warped = self._warped(units, history, history.losses)
         plain = replace(history, pending=units[:0], failed=units[:0], log_seconds=None)
 
         def metric(value: float) -> float:
-            return history.metric(warped.loss(value)) or 0.0
+            return history.metric(warped.loss(value))
 
-        if history.metric(0.0) is None:
-            return []
         with _one_thread():
-            goal, _ = self._goal(units, warped, plain)
-            found = [effect(goal, units, self._names, name, metric) for name in self._names]
+            goal, tried, _ = self._goal(units, warped, plain)
+            found = [effect(goal, tried, self._names, name, metric) for name in self._names]
         return [one for one in found if one is not None]
 
     def _source(self, source: Earlier, sign: float) -> tuple[Array, Array]:
@@ -187,46 +183,76 @@ class Engine:
     def _decide(self, losses: Array, history: History, rng: np.random.Generator, found: _Found) -> None:
         """Fill in snapped units of candidates, best first, and why the first one is."""
         units = self.encoder.snap(history.units)
-        warped = warp(losses, crowding(units))
-        goal, means = self._goal(units, warped, history)
-        best = units[np.argsort(means, kind="stable")[:_BASES]]
+        warped = self._warped(units, history, losses)
+        goal, tried, means = self._goal(units, warped, history)
+        best = tried[np.argsort(means, kind="stable")[:_BASES]]
         pool = history.left if history.left is not None else self._pool(best, rng)
         found.units, values = self._order(goal, pool, polished=history.left is None)
-        found.note = self._note(goal, found.units[0], float(values[0]), warped, history)
+        found.note = self._note(goal, found.units[0], float(values[0]), float(means.min()), warped, history)
 
-    def _goal(self, units: Array, warped: Warped, history: History) -> tuple[Goal, Array]:
-        """The acquisition function, and the model's means at the trials."""
-        features, groups = self.encoder.features(units), self.encoder.groups
+    def _warped(self, units: Array, history: History, losses: Array) -> Warped:
+        return warp(losses, crowding(np.column_stack([units, history.budgets])), bent=not history.whole)
+
+    def _goal(self, units: Array, warped: Warped, history: History) -> tuple[Goal, Array, Array]:
+        """The acquisition function, the units of the trials, and the model's means of whole trainings there."""
+        features = self.encoder.features(units)
         extra = np.minimum(np.sqrt(history.variances) * warped.stretch, _MOST_NOISE) ** 2
         transfer, shift = None, np.zeros(len(units))
         if self.transfer:
-            transfer = (self.transfer, self.transfer.weights(features, warped.values))
-            shift = self.transfer.mean(features, transfer[1])
-        rest = warped.values - shift
-        objective = Posterior(fit(features, rest, groups, extra=extra), features, rest, extra)
-        means = objective.mean(features) + shift
+            compared = _compared(history.budgets)
+            weights = self.transfer.weights(features[compared], warped.values[compared])
+            transfer, shift = (self.transfer, weights), self.transfer.mean(features, weights)
+        objective = self._process(features, warped.values - shift, extra, history)
+        tried = units[_distinct(units)[0]]
         goal = Goal(
             self.encoder,
-            objective.believe(self.encoder.features(self.encoder.snap(history.pending))),
-            float(means.min()) - _WORTH,
-            success=self._success(features, history),
-            belief=(self.belief, self.belief.weight(len(units), history.trials)) if self.belief else None,
+            objective.believe(self.encoder.features(self._settled(tried, units, history))),
+            0.0,
+            success=self._success(tried, history),
+            belief=(self.belief, self.belief.weight(len(tried), history.trials)) if self.belief else None,
             transfer=transfer,
-            cost=self._cost(features, history),
+            cost=self._cost(units, history),
         )
-        return goal, means
+        means, _ = replace(goal, objective=objective).predict(self.encoder.features(tried))
+        return replace(goal, best=float(means.min()) - _WORTH), tried, means
 
-    def _success(self, features: Array, history: History) -> Success | None:
+    def _process(self, features: Array, values: Array, extra: Array, history: History) -> Posterior | Whole:
+        groups = self.encoder.groups
+        if history.whole:
+            return Posterior(fit(features, values, groups, extra=extra), features, values, extra)
+        rows = np.column_stack([features, history.budgets])
+        groups = np.append(groups, len(np.unique(groups)))
+        process = Posterior(fit(rows, values, groups, extra=extra), rows, values, extra)
+        return Whole(process, float(history.budgets.max()))
+
+    def _settled(self, tried: Array, units: Array, history: History) -> Array:
+        """Where nothing is left to find out: trials in flight, and those that did not go all the way.
+
+        Another trial beside one that was stopped would be stopped as well. Without this, what the model cannot know of
+        whole trainings there would draw the search to the same place for ever.
+        """
+        waiting = self.encoder.snap(history.pending)
+        if history.whole:
+            return waiting
+        ended = units[history.budgets == history.budgets.max()]
+        short = tried[_distinct(np.vstack([ended, tried]))[1][len(ended) :] >= len(_distinct(ended)[0])]
+        return np.vstack([waiting.reshape(-1, units.shape[1]), short])
+
+    def _success(self, tried: Array, history: History) -> Success | None:
         if not len(history.failed):
             return None
+        features = self.encoder.features(tried)
         failed = self.encoder.features(self.encoder.snap(history.failed))
         labels = np.append(np.ones(len(features)), np.zeros(len(failed)))
         return Success(np.vstack([features, failed]), labels, self.encoder.groups)
 
-    def _cost(self, features: Array, history: History) -> Posterior | None:
+    def _cost(self, units: Array, history: History) -> Posterior | None:
         if history.log_seconds is None or np.ptp(history.log_seconds) < 0.05:
             return None
-        centred = history.log_seconds - history.log_seconds.mean()
+        first, place = _distinct(units)
+        features = self.encoder.features(units[first])
+        seconds = np.bincount(place, history.log_seconds) / np.bincount(place)
+        centred = seconds - seconds.mean()
         return Posterior(fit(features, centred, self.encoder.groups), features, centred)
 
     def _pool(self, best: Array, rng: np.random.Generator) -> Array:
@@ -245,18 +271,39 @@ class Engine:
         order = np.argsort(-values, kind="stable")
         return pool[order], values[order]
 
-    def _note(self, goal: Goal, unit: Array, value: float, warped: Warped, history: History) -> dict[str, Any]:
+    def _note(
+        self, goal: Goal, unit: Array, value: float, best: float, warped: Warped, history: History
+    ) -> dict[str, Any]:
         """Why the point is proposed, in the user's terms."""
         mean, deviation = (float(part[0]) for part in goal.predict(self.encoder.features(unit[None, :])))
-        better = mean < goal.best + _WORTH
+        better = mean < best
         deviation = math.hypot(deviation, math.sqrt(goal.objective.kernel.noise))  # what comes is noisy, too
-        expected = [history.metric(warped.loss(mean + shift * deviation)) for shift in (0.0, -1.0, 1.0)]
+        expected = [_short(history.metric(warped.loss(mean + shift * deviation))) for shift in (0.0, -1.0, 1.0)]
         facts: dict[str, Any] = {"why": "exploit" if better else "explore"}
-        numbers = [_short(value) for value in expected if value is not None]
-        if numbers:
-            facts |= {"predicted": numbers[0], "low": min(numbers[1:]), "high": max(numbers[1:])}
-        counts = {"observations": len(history.units), "pending": len(history.pending), "failed": len(history.failed)}
+        if history.speaks:
+            facts |= {"predicted": expected[0], "low": min(expected[1:]), "high": max(expected[1:])}
+        counts = {
+            "observations": len(_distinct(history.units)[0]),
+            "pending": len(history.pending),
+            "failed": len(history.failed),
+        }
         return facts | {"acquisition": _short(value)} | counts
+
+
+def _distinct(rows: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where each different row stands first, in that order, and for all rows which of those it is."""
+    filled = np.nan_to_num(rows, nan=-1.0)
+    _, first, place = np.unique(filled, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[place.reshape(-1)]
+
+
+def _compared(budgets: Array) -> npt.NDArray[np.bool_]:
+    """The results after the longest time that several trials have come to: those can be put in an order."""
+    times, counts = np.unique(budgets, return_counts=True)
+    several = times[counts >= _COMPARED]
+    chosen: npt.NDArray[np.bool_] = budgets == (several[-1] if len(several) else times[np.argmax(counts)])
+    return chosen
 
 
 def _short(number: float) -> float:

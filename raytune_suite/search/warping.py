@@ -1,6 +1,7 @@
 """Outputs as the model sees them: the better half as it is, the worse half by rank, the crowd counted once.
 
-Losses of trials that were not stopped early, or what :mod:`raytune_suite.search.curves` makes of the others.
+Where trainings of all lengths are compared, losses span their whole way down, and differences of the good ones would
+vanish beside it: there they are stretched, by the logarithm of the distance to a little below the best.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 Array = npt.NDArray[np.float64]
+
+_BELOW = 0.1
+"""How far below the best loss the logarithm's zero lies, in distances of the best from the middle."""
 
 
 def crowding(units: Array, radius: float = 0.1) -> Array:
@@ -30,27 +34,28 @@ def crowding(units: Array, radius: float = 0.1) -> Array:
 
 @dataclass(frozen=True)
 class Warped:
-    """Outputs for the model: ``values`` (n,), and how much a small difference of good losses is stretched."""
+    """Outputs for the model: ``values`` (n,), and how much a small difference of losses is stretched there, (n,)."""
 
     values: Array
     losses: Array
-    stretch: float
+    stretch: Array
 
     def loss(self, value: float) -> float:
         """The loss that a value stands for: between those known by interpolation, below the best as it is stretched."""
         best = int(np.argmin(self.losses))
         if value < self.values[best]:
-            return float(self.losses[best] + (value - self.values[best]) / self.stretch)
+            return float(self.losses[best] + (value - self.values[best]) / self.stretch[best])
         order = np.argsort(self.values, kind="stable")
         return float(np.interp(value, self.values[order], self.losses[order]))
 
 
-def warp(losses: Array, weights: Array) -> Warped:
+def warp(losses: Array, weights: Array, bent: bool = False) -> Warped:
     """Losses with the worse half replaced by normal scores of its ranks, centred and scaled.
 
     A diverged 1e9 then weighs no more than the rank it has, while the good half keeps its shape (as in the
     Vizier GP bandit, Song et al., 2024). Halves, mean and scale go by ``weights``, so that they stay what they are
     while trials crowd around the best point: there, plain ones would blow noise up to the size of the signal.
+    ``bent`` stretches the good half towards the best.
     The values have weighted mean 0 and weighted standard deviation 1 (0 if all losses are equal).
     """
     order = np.argsort(losses, kind="stable")
@@ -60,14 +65,19 @@ def warp(losses: Array, weights: Array) -> Warped:
         shifted = losses - middle
     reach = float(-shifted.min())
     if not math.isfinite(reach):
-        values, stretch = _standard(_half_scores(losses, weights) - 1.0, weights)
-        return Warped(values, losses, stretch)
+        values, factor = _standard(_half_scores(losses, weights) - 1.0, weights)
+        return Warped(values, losses, np.full(len(losses), factor))
     warped = shifted / reach if reach > 0.0 else np.zeros_like(shifted)
+    slopes = np.ones_like(warped)
+    if bent:
+        distance = np.where(good, warped, 0.0) + 1.0 + _BELOW
+        slopes = 1.0 / distance
+        warped = np.log(distance / (1.0 + _BELOW))
     scale = math.sqrt(float(np.average(warped[good] ** 2, weights=weights[good]))) or 1.0
     if not good.all():
         warped[~good] = scale * _half_scores(losses[~good], weights[~good])
-    values, stretch = _standard(warped, weights)
-    return Warped(values, losses, max(stretch / (reach or 1.0), 1e-300))
+    values, factor = _standard(warped, weights)
+    return Warped(values, losses, np.maximum(factor * slopes / (reach or 1.0), 1e-300))
 
 
 def _half_scores(losses: Array, weights: Array) -> Array:

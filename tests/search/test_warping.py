@@ -24,9 +24,23 @@ def test_the_scale_of_the_losses_does_not_matter() -> None:
     assert even(1e200 * losses) == pytest.approx(even(losses))
 
 
+def test_where_it_is_bent_differences_of_the_best_are_stretched_and_the_order_stays() -> None:
+    losses = np.array([0.10, 0.12, 0.2, 0.5, 1.0, 2.0, 2.2, 2.3])
+    plain, bent = even(losses), warp(losses, np.ones(8), bent=True)
+    assert (np.diff(bent.values) > 0).all()
+    assert bent.values[1] - bent.values[0] > 3 * (plain[1] - plain[0])
+    assert warp(5.0 + 1e3 * losses, np.ones(8), bent=True).values == pytest.approx(bent.values)
+    for value, loss in zip(bent.values, losses, strict=True):
+        assert bent.loss(float(value)) == pytest.approx(loss)
+    assert (np.diff(bent.stretch[:4]) < 0).all()
+
+
+@pytest.mark.parametrize("bent", [False, True])
 @pytest.mark.parametrize("losses", [[2.0, 2.0, 2.0], [1e308, -1e308, 0.0], [5.0]])
-def test_flat_and_enormous_losses_are_survived(losses: list[float]) -> None:
-    assert np.isfinite(even(np.array(losses))).all()
+def test_flat_and_enormous_losses_are_survived(losses: list[float], bent: bool) -> None:
+    warped = warp(np.array(losses), np.ones(len(losses)), bent)
+    assert np.isfinite(warped.values).all()
+    assert np.isfinite(warped.stretch).all()
 
 
 def test_a_crowd_around_the_best_point_leaves_the_scale_of_the_others_alone() -> None:
