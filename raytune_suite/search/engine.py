@@ -37,6 +37,10 @@ _NEAR = 3
 _WORTH = 0.01
 """An improvement smaller than this part of the objective's spread is none: without it, a search goes on refining its
 best point for ever, in steps nobody would notice, while it could look elsewhere."""
+_LEAP = 0.3
+_LEAPS = 1 / 3
+"""The part of suggestions that go for an improvement of at least :data:`_LEAP`. The least improvement alone settles in
+the first good basin: for that reason Jones (2001, "A taxonomy of global optimization methods") has several targets."""
 _LOOKED_AT = 400
 _MOST_NOISE = 2.0
 _FEWEST_WHOLE = 3
@@ -185,6 +189,8 @@ class Engine:
         units = self.encoder.snap(history.units)
         warped = self._warped(units, history, losses)
         goal, tried, means = self._goal(units, warped, history)
+        if rng.random() < _LEAPS:
+            goal = replace(goal, best=goal.best - _LEAP)
         best = tried[np.argsort(means, kind="stable")[:_BASES]]
         pool = history.left if history.left is not None else self._pool(best, rng)
         found.units, values = self._order(goal, pool, polished=history.left is None)
