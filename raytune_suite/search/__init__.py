@@ -50,7 +50,7 @@ def build(study: Study, earlier: Sequence[Earlier] = ()) -> Searcher:
         "max_iterations": study.max_iterations,
         "default": study.default,
         "points_to_evaluate": study.points_to_evaluate,
-        "options": study.search.options,
+        "options": {**_usual(found, study), **study.search.options},
         "earlier": earlier,
     }
     if issubclass(found, Searcher):
@@ -58,6 +58,14 @@ def build(study: Study, earlier: Sequence[Earlier] = ()) -> Searcher:
     from raytune_suite.search.foreign import ForeignSearcher
 
     return ForeignSearcher(study.search_space, searcher=found, **settings)
+
+
+def _usual(found: type[Any], study: Study) -> dict[str, Any]:
+    """Options that go by how the study ends: by the clock, what configurations cost counts, if a searcher can tell."""
+    by_the_clock = study.stop.time is not None
+    if by_the_clock and issubclass(found, Searcher) and "cost_aware" in found.Options.model_fields:
+        return {"cost_aware": True}
+    return {}
 
 
 def check(study: Study) -> list[Problem]:

@@ -82,6 +82,20 @@ def test_ours_are_found_by_name_and_get_the_study_s_settings(name: str, kind: ty
     assert (first.point, second.point) == ({"x": 0.25}, {"x": 0.75})
 
 
+def test_where_a_study_ends_by_the_clock_what_configurations_cost_counts() -> None:
+    def aware(**changes: Any) -> bool:
+        made = search.build(study(**{"search": "bayesian", **changes}))
+        assert isinstance(made, BayesianSearcher)
+        return made.options.cost_aware
+
+    assert not aware()
+    assert not aware(stop={"target": 0.5})
+    assert aware(stop={"time": "30m"})
+    assert not aware(stop={"time": "30m"}, search={"name": "bayesian", "cost_aware": False})
+    assert aware(search={"name": "bayesian", "cost_aware": True})
+    search.build(study(stop={"time": "30m"}))  # random search has no such option
+
+
 def test_a_misspelt_name_gets_a_correction() -> None:
     with pytest.raises(StudyError, match=r"search\.name.*got 'bayesan'.*Did you mean bayesian"):
         search.build(study(search="bayesan"))
