@@ -24,7 +24,10 @@ def design(space: Space, seed: int) -> list[dict[str, Any]]:
 
 
 def make(name: str, table: Table, seed: int, options: Mapping[str, Any]) -> Asked:
-    """The searcher of this name; ``options`` are the Bayesian one's."""
+    """The searcher of this name; ``options`` are the Bayesian one's.
+
+    That one counts what configurations cost, as in every study that ends by the clock.
+    """
     first = design(table.space, seed)
     if name.startswith("tpe-"):
         return Tpe(table.space, seed, first, name.removeprefix("tpe-"), table.iterations)
@@ -32,4 +35,4 @@ def make(name: str, table: Table, seed: int, options: Mapping[str, Any]) -> Aske
     settings["points_to_evaluate"] = first
     if name == "random":
         return RandomSearcher(table.space, **settings)
-    return BayesianSearcher(table.space, **settings, options=options)
+    return BayesianSearcher(table.space, **settings, options={"cost_aware": True, **options})

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.stats import qmc
 
 from raytune_suite.search import hosting
-from raytune_suite.search.acquisition import Goal, Success, candidates, neighbours, polish
+from raytune_suite.search.acquisition import Goal, Success, candidates, log_improvement, neighbours, polish
 from raytune_suite.search.belief import Belief
 from raytune_suite.search.effects import Effect, effect
 from raytune_suite.search.encoding import Encoder
@@ -46,6 +46,8 @@ _MOST_NOISE = 2.0
 _FEWEST_WHOLE = 3
 """Of fewer whole trainings than this nothing is said in the metric's terms."""
 _COMPARED = 5
+_SETTLED = 250
+"""At most so many trials that did not go all the way are believed to be settled, those that draw the search most."""
 _BUDGET = "the budget of the training"
 
 
@@ -212,15 +214,18 @@ class Engine:
         tried = units[_distinct(units)[0]]
         goal = Goal(
             self.encoder,
-            objective.believe(self.encoder.features(self._settled(tried, units, history))),
+            objective,
             0.0,
             success=self._success(tried, history),
             belief=(self.belief, self.belief.weight(len(tried), history.trials)) if self.belief else None,
             transfer=transfer,
             cost=self._cost(units, history),
         )
-        means, _ = replace(goal, objective=objective).predict(self.encoder.features(tried))
-        return replace(goal, best=float(means.min()) - _WORTH), tried, means
+        means, deviations = goal.predict(self.encoder.features(tried))
+        best = float(means.min()) - _WORTH
+        draws = np.argsort(-log_improvement(means, deviations, best), kind="stable")
+        settled = self._settled(tried[draws], units, history)
+        return replace(goal, objective=objective.believe(self.encoder.features(settled)), best=best), tried, means
 
     def _process(self, features: Array, values: Array, extra: Array, history: History) -> Posterior | Whole:
         groups = self.encoder.groups
@@ -232,7 +237,7 @@ class Engine:
         return Whole(process, float(history.budgets.max()))
 
     def _settled(self, tried: Array, units: Array, history: History) -> Array:
-        """Where nothing is left to find out: trials in flight, and those that did not go all the way.
+        """Where nothing is left to find out: trials in flight, and the first of those that did not go all the way.
 
         Another trial beside one that was stopped would be stopped as well. Without this, what the model cannot know of
         whole trainings there would draw the search to the same place for ever.
@@ -242,7 +247,7 @@ class Engine:
             return waiting
         ended = units[history.budgets == history.budgets.max()]
         short = tried[_distinct(np.vstack([ended, tried]))[1][len(ended) :] >= len(_distinct(ended)[0])]
-        return np.vstack([waiting.reshape(-1, units.shape[1]), short])
+        return np.vstack([waiting.reshape(-1, units.shape[1]), short[:_SETTLED]])
 
     def _success(self, tried: Array, history: History) -> Success | None:
         if not len(history.failed):
