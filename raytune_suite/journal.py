@@ -184,20 +184,23 @@ class Journal:
 
     def close(self) -> None:
         """Make everything durable and give up the lock; a second call does nothing."""
-        with self._mutex:
+        with contextlib.ExitStack() as then, self._mutex:
             if self._closed:
                 return
+            then.callback(self._let_go)  # without the mutex, for which the other thread may be waiting
             try:
                 self.sync()
             finally:
                 self._closed = True
-                self._stop.set()
-                self._wake.set()
-                self._thread.join()
-                _open_journals.discard(self)
-                os.close(self._file)
-                fcntl.flock(self._lock, fcntl.LOCK_UN)  # a forked child may not have let go of its copy yet
-                os.close(self._lock)
+
+    def _let_go(self) -> None:
+        self._stop.set()
+        self._wake.set()
+        self._thread.join()
+        _open_journals.discard(self)
+        os.close(self._file)
+        fcntl.flock(self._lock, fcntl.LOCK_UN)  # a forked child may not have let go of its copy yet
+        os.close(self._lock)
 
     def __enter__(self) -> Journal:
         return self

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,34 @@ def test_a_folder_without_a_journal_is_not_an_experiment(tmp_path: Path) -> None
     for reader in (lambda: list(read(tmp_path)), lambda: Journal.open(tmp_path)):
         with pytest.raises(JournalError, match="is not an experiment"):
             reader()
+
+
+def test_closing_waits_for_nobody_who_waits_for_the_journal(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the last lines are written, the thread that makes them durable comes along and finds them unwritten."""
+    monkeypatch.setattr(module, "_SYNC_SECONDS", 0.0)
+    came, write, flush = threading.Event(), journal._write, journal.flush
+
+    def flushed() -> None:
+        if threading.current_thread() is journal._thread:
+            came.set()
+        flush()
+
+    def written(line: bytes) -> None:
+        journal._wake.set()
+        assert threading.current_thread() is journal._thread or came.wait(5.0)
+        time.sleep(0.05)  # it is at the lock now
+        write(line)
+
+    monkeypatch.setattr(journal, "flush", flushed)
+    monkeypatch.setattr(journal, "_write", written)
+    with journal._mutex:
+        journal._holding = journal._dirty = True  # so that nobody writes it now
+        journal.append("report", number=0, iteration=1)
+    closing = threading.Thread(target=journal.close, daemon=True)
+    closing.start()
+    closing.join(10.0)
+    assert not closing.is_alive()
+    assert [event["event"] for event in read(journal.path)][-1] == "report"
 
 
 def test_a_closed_journal_refuses_to_append(journal: Journal) -> None:
