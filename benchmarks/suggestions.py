@@ -50,7 +50,7 @@ def loss(space: Any, point: dict[str, Any], rng: np.random.Generator) -> float:
 
 
 def history(searcher: Any, count: int, rng: np.random.Generator) -> None:
-    """Tell ``count`` finished trials, half of them near the best, and some in flight."""
+    """Tell ``count`` ended trials, half of them near the best, every third trained whole, and some in flight."""
     from raytune_suite.search.core import Observation
     from raytune_suite.states import State
 
@@ -59,7 +59,10 @@ def history(searcher: Any, count: int, rng: np.random.Generator) -> None:
         unit = rng.random(len(space.parameters))
         unit = np.clip(0.4 + 0.2 * (unit - 0.5), 0.0, 1.0) if number % 2 else unit
         point = space.from_unit(unit)
-        searcher.tell(Observation(number, point, loss(space, point, rng), 9, State.COMPLETED))
+        first, last = (loss(space, point, rng) + more for more in (1.0, 0.0))
+        searcher.tell(Observation(number, point, first, 1, State.RUNNING))
+        whole = (last, 9, State.COMPLETED) if number % 3 == 0 else (first, 1, State.STOPPED)
+        searcher.tell(Observation(number, point, *whole))
     for number in range(count, count + IN_FLIGHT):
         searcher.tell(Observation(number, space.sample(rng), None, 0, State.PENDING))
 
