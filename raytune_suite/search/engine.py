@@ -47,7 +47,9 @@ _FEWEST_WHOLE = 3
 """Of fewer whole trainings than this nothing is said in the metric's terms."""
 _COMPARED = 5
 _SETTLED = 250
-"""At most so many trials that did not go all the way are believed to be settled, those that draw the search most."""
+"""At most so many trials that did not go all the way are believed to end as foreseen, those that draw the search most.
+Another trial beside one that was stopped would be stopped as well: without this, what the model cannot know of whole
+trainings there would draw the search to the same place for ever."""
 _BUDGET = "the budget of the training"
 
 
@@ -211,7 +213,8 @@ class Engine:
             weights = self.transfer.weights(features[compared], warped.values[compared])
             transfer, shift = (self.transfer, weights), self.transfer.mean(features, weights)
         objective = self._process(features, warped.values - shift, extra, history)
-        tried = units[_distinct(units)[0]]
+        first, place = _distinct(units)
+        tried = units[first]
         goal = Goal(
             self.encoder,
             objective,
@@ -224,7 +227,8 @@ class Engine:
         means, deviations = goal.predict(self.encoder.features(tried))
         best = float(means.min()) - _WORTH
         draws = np.argsort(-log_improvement(means, deviations, best), kind="stable")
-        settled = self._settled(tried[draws], units, history)
+        short = draws[_reached(place, history.budgets)[draws] < history.budgets.max()]
+        settled = np.vstack([self.encoder.snap(history.pending), tried[short[:_SETTLED]]])
         return replace(goal, objective=objective.believe(self.encoder.features(settled)), best=best), tried, means
 
     def _process(self, features: Array, values: Array, extra: Array, history: History) -> Posterior | Whole:
@@ -235,19 +239,6 @@ class Engine:
         groups = np.append(groups, len(np.unique(groups)))
         process = Posterior(fit(rows, values, groups, extra=extra), rows, values, extra)
         return Whole(process, float(history.budgets.max()))
-
-    def _settled(self, tried: Array, units: Array, history: History) -> Array:
-        """Where nothing is left to find out: trials in flight, and the first of those that did not go all the way.
-
-        Another trial beside one that was stopped would be stopped as well. Without this, what the model cannot know of
-        whole trainings there would draw the search to the same place for ever.
-        """
-        waiting = self.encoder.snap(history.pending)
-        if history.whole:
-            return waiting
-        ended = units[history.budgets == history.budgets.max()]
-        short = tried[_distinct(np.vstack([ended, tried]))[1][len(ended) :] >= len(_distinct(ended)[0])]
-        return np.vstack([waiting.reshape(-1, units.shape[1]), short[:_SETTLED]])
 
     def _success(self, tried: Array, history: History) -> Success | None:
         if not len(history.failed):
@@ -307,6 +298,13 @@ def _distinct(rows: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     _, first, place = np.unique(filled, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     return first[order], np.argsort(order)[place.reshape(-1)]
+
+
+def _reached(place: npt.NDArray[np.intp], budgets: Array) -> Array:
+    """The largest budget of each trial; ``place``: of which trial each result is."""
+    most = np.zeros(int(place.max()) + 1)
+    np.maximum.at(most, place, budgets)
+    return most
 
 
 def _compared(budgets: Array) -> npt.NDArray[np.bool_]:
