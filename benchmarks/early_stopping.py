@@ -9,8 +9,9 @@ there. Every trial looks up one recorded configuration: nothing is interpolated 
 benchmarks/record_curves.py). The horizon is 100 mean whole trainings of workers' time in all; a study ends before it
 with the best loss of its table, after which nothing can be learnt of it. Searchers: random, tpe-*
 (Optuna, four ways of telling it of early stops: benchmarks/curves/tpe.py) and bayesian (with ``--options``, told apart
-by ``--label``: bayesian@label). Rules: none, stop (as Ray's ASHA), promotion (as in the paper). Scores: see
-benchmarks/curves/scores.py.
+by ``--label``: bayesian@label). Rules: none; stop (as Ray's ASHA) and promotion (as in the paper), both with
+rungs at 1, 3 and 9, from which a third goes on; halves (promotion from 1, 2, 4, 8 and 16, from which half do: what the
+suite does by that rule). Scores: see benchmarks/curves/scores.py.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ ARMS = [
     "random/promotion",
     *(f"tpe-{telling}/stop" for telling in ("last", "pruned", "first", "rungs")),
     *(f"tpe-{telling}/promotion" for telling in ("first", "rungs")),
+    "random/halves",
+    *(f"tpe-{telling}/halves" for telling in ("first", "rungs")),
+    *(f"bayesian/{rule}" for rule in ("stop", "promotion", "halves")),
 ]
 TRAININGS = 100
 """The horizon, in mean whole trainings of all workers together."""
@@ -83,7 +87,7 @@ def seeds(text: str) -> range:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--arms", nargs="+", default=[*ARMS, "bayesian/stop", "bayesian/promotion"])
+    parser.add_argument("--arms", nargs="+", default=ARMS)
     parser.add_argument("--seeds", type=seeds, default=range(20), metavar="N or FIRST:END")
     parser.add_argument("--workers", type=int, nargs="+", default=[8])
     parser.add_argument("--options", type=json.loads, default={}, help="of the Bayesian searcher, JSON")

@@ -12,7 +12,7 @@ from benchmarks.curves.results import Result
 from benchmarks.curves.scores import FRACTIONS, YARDSTICK, Scores, pooled
 from benchmarks.curves.table import Table
 
-RULES = ("stop", "promotion")
+RULES = ("stop", "promotion", "halves")
 
 
 def show(

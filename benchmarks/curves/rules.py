@@ -103,5 +103,6 @@ RULES: dict[str, Callable[[int], Rule]] = {
     "none": lambda _: Never(),
     "stop": lambda iterations: Stopping(rungs(iterations), 3),
     "promotion": lambda iterations: Promotion(rungs(iterations), 3),
+    "halves": lambda iterations: Promotion(rungs(iterations, factor=2), 2),
 }
 """By name, for whole curves of so many iterations."""

@@ -116,7 +116,7 @@ def test_an_exhausted_space_ends_with_what_runs() -> None:
 
 
 @pytest.mark.parametrize("telling", TELLINGS)
-@pytest.mark.parametrize("rule", ["stop", "promotion"])
+@pytest.mark.parametrize("rule", ["stop", "promotion", "halves"])
 def test_tpe_gives_every_configuration_once(telling: str, rule: str) -> None:
     table = made_up()
     trace = played(table, Tpe(SPACE, 0, design(SPACE, 0), telling, 27), rule, trainings=1000)

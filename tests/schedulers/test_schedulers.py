@@ -35,7 +35,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str, list[str]]] = [
     ({"name": "hyperband", "reduction_factor": 1}, {}, "scheduler.reduction_factor", ["must be greater than 1"]),
     ({"name": "asha", "rule": "promote"}, {}, "scheduler.rule", ["stopping", "promotion", "promote"]),
     ({"name": "asha", "rule": "promotion"}, {"checkpoint": {"every": 0}}, "checkpoint.every", ["at least 1 with rule promotion", "Or use rule stopping"]),
-    ({"name": "asha", "rule": "promotion"}, {"num_trials": 3}, "num_trials", ["3 trials are too few for rule promotion", "none would be trained beyond iteration 1", "Use num_trials 4 or more, or rule stopping"]),
+    ({"name": "asha", "rule": "promotion", "reduction_factor": 4}, {"num_trials": 3}, "num_trials", ["3 trials are too few for rule promotion", "none would be trained beyond iteration 1", "Use num_trials 4 or more, or rule stopping"]),
     ("hyperband", {"max_iterations": 2}, "scheduler", ["max_iterations 2 with reduction_factor 3 makes bracket 1 empty", "0.67 iterations", "Use max_iterations 3 or more"]),
     ({"name": "hyperband", "reduction_factor": 1.5}, {"max_iterations": 12}, "scheduler.reduction_factor", ["nothing is trained", "would never end", "Use 2 or more"]),
     ("hyperband", {"num_trials": 4, "max_iterations": 27}, "num_trials", ["4 trials fill no bracket that halves (bracket 0 takes 4", "Use num_trials 7 or more"]),
@@ -153,6 +153,16 @@ def test_all_problems_of_the_options_come_at_once() -> None:
                 "study, for those still waiting",
                 "rungs at iterations 1, 3 and 9; of 40 trials expected at iteration 1: 40, iteration 3: 13, "
                 "iteration 9: 4, iteration 27: 1",
+            ],
+        ),
+        (
+            {"name": "asha", "rule": "promotion"},
+            {"num_trials": 32},
+            [
+                "asha: the best 1/2 of a rung go on; the others wait there, paused; earliest stop at the end of the "
+                "study, for those still waiting",
+                "rungs at iterations 1, 2, 4, 8 and 16; of 32 trials expected at iteration 1: 32, iteration 2: 16, "
+                "iteration 4: 8, iteration 8: 4, iteration 16: 2, iteration 27: 1",
             ],
         ),
         (
