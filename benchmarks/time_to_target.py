@@ -2,12 +2,14 @@
 
     python benchmarks/time_to_target.py FOLDER [--studies FILE ...] [--seconds 120] [--seeds 5]
 
-Three arms on each study as it is, with the same trainable, space, default configuration, ASHA rungs and two slots, one
-run at a time in one Ray session:
+Arms on each study, with the same trainable, space, default configuration, first rung and two slots, one run at a time
+in one Ray session:
 
-* ``suite``: the Bayesian searcher, ``raytune_suite.run``;
-* ``random``: the same with random search;
-* ``optuna``: a bare ``ray.tune.Tuner`` with ``OptunaSearch`` (TPE) and ``ASHAScheduler``, workers reused.
+* ``promotion``: the Bayesian searcher and ASHA by promotion in halves, ``raytune_suite.run``;
+* ``stopping``: the Bayesian searcher and the study's own ASHA, ``raytune_suite.run``;
+* ``random``: random search and the study's own ASHA, ``raytune_suite.run``;
+* ``optuna``: a bare ``ray.tune.Tuner`` with ``OptunaSearch`` (TPE) and ``ASHAScheduler`` with the study's settings,
+  workers reused.
 
 The clock of a run starts when it is asked for and stops after ``--seconds``; it counts starting workers and whatever
 the driver does. The target of a study is the median of what ``random`` ends with. Prints the best loss at the end and
@@ -36,17 +38,18 @@ from raytune_suite.resolve import resolve
 from raytune_suite.search.foreign import to_ray
 from raytune_suite.space.domains import Domain, Int
 
-ARMS = ("suite", "random", "optuna")
+OURS = ("promotion", "stopping")
+PEERS = ("random", "optuna")
 _MANY = 100_000
 Trace = list[tuple[float, float]]
 """Seconds since the start, and the metric then reported."""
 
 
-def with_suite(path: Path, searcher: str, seed: int, args: argparse.Namespace) -> Trace:
+def with_suite(path: Path, arm: str, seed: int, args: argparse.Namespace) -> Trace:
     """A run of the study by the suite, ended by the clock."""
     with tempfile.TemporaryDirectory(dir=args.folder) as storage:
         changes = [f"seed={seed}", f"storage={storage}", f"stop={{time: {args.seconds}}}", f"num_trials={_MANY}"]
-        changes += [f"search={searcher}", *args.set]
+        changes += [*_CHANGES[arm], *args.set]
         began = time.time()
         results = run(load_study(path, {}, changes), verbosity=-1, num_cpus=2, num_gpus=0)
         record = results.experiment.record
@@ -124,14 +127,18 @@ def one(path: Path, arm: str, seed: int, args: argparse.Namespace) -> np.ndarray
     """Best loss by time of one run, shape (reports, 2): read if it lies in the folder, else made."""
     file = args.folder / f"{path.stem}-{arm}-{seed}.json"
     if not file.exists():
-        trace = with_optuna(path, seed, args) if arm == "optuna" else with_suite(path, _SEARCHER[arm], seed, args)
+        trace = with_optuna(path, seed, args) if arm == "optuna" else with_suite(path, arm, seed, args)
         file.write_text(json.dumps(trace))
         print(f"{path.stem} {arm} seed {seed}: {min(v for _, v in trace):.4f} from {len(trace)} reports", flush=True)
     trace = np.array(sorted(json.loads(file.read_text())))
     return np.column_stack([trace[:, 0], np.fmin.accumulate(trace[:, 1])])
 
 
-_SEARCHER = {"suite": "bayesian", "random": "random"}
+_CHANGES = {
+    "promotion": ["search=bayesian", "scheduler.rule=promotion", "scheduler.reduction_factor=2"],
+    "stopping": ["search=bayesian"],
+    "random": ["search=random"],
+}
 
 
 def reached(trace: np.ndarray, target: float, seconds: float) -> float:
@@ -152,11 +159,11 @@ def ratio(mine: np.ndarray, others: np.ndarray) -> str:
 def row(name: str, arm: str, found: dict[str, list[np.ndarray]], seconds: float) -> str:
     """One line of the table."""
     target = float(np.median([trace[-1, 1] for trace in found["random"]]))
-    times = {a: np.array([reached(trace, target, seconds) for trace in found[a]]) for a in ARMS}
+    times = {a: np.array([reached(trace, target, seconds) for trace in found[a]]) for a in found}
     best = np.array([trace[-1, 1] for trace in found[arm]])
     got = int((times[arm] < seconds).sum())
     cells = [f"{best.mean():.4f}", f"{got} of {len(best)}", f"{times[arm].mean():.0f} s"]
-    cells += [ratio(times[arm], times[other]) if other != arm else "-" for other in ("random", "optuna")]
+    cells += [ratio(times[arm], times[other]) if other != arm else "-" for other in PEERS]
     return f"| {name} | {arm} | {' | '.join(cells)} |"
 
 
@@ -165,22 +172,24 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     studies = [Path("studies/tabular.yaml"), Path("studies/bytes.yaml")]
     parser.add_argument("--studies", type=Path, nargs="+", default=studies)
+    parser.add_argument("--ours", choices=OURS, nargs="+", default=OURS, help="arms beside random and optuna")
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the studies")
     args = parser.parse_args()
+    arms = [*args.ours, *PEERS]
     args.folder = args.folder.resolve()
     args.folder.mkdir(parents=True, exist_ok=True)
     with ray_runtime.environment(), ray_runtime.connected(None, 0, 2, 0):
         for seed in range(args.seeds):
             for path in args.studies:
-                for arm in ARMS:
+                for arm in arms:
                     one(path, arm, seed, args)
     print("| study | arm | best loss | reached | time to target | of random's | of Optuna's |")
     print("|---|---|---|---|---|---|---|")
     for path in args.studies:
-        found = {arm: [one(path, arm, seed, args) for seed in range(args.seeds)] for arm in ARMS}
-        for arm in ARMS:
+        found = {arm: [one(path, arm, seed, args) for seed in range(args.seeds)] for arm in arms}
+        for arm in arms:
             print(row(path.stem, arm, found, args.seconds))
 
 

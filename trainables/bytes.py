@@ -18,7 +18,11 @@ CONTEXT = 64
 
 
 class BytesTransformer(TorchTrainable):
-    """Parameters: learning_rate, width, depth, heads, batch_size, dropout, weight_decay, warmup."""
+    """Parameters: learning_rate, width, depth, heads, batch_size, dropout, weight_decay, warmup.
+
+    ``training_windows`` and ``measured_windows`` may be given as well: the windows of an iteration and of a split that
+    is measured. Fewer of them make an iteration shorter.
+    """
 
     training_windows = 512  # an iteration: 32 KiB of text, about half a second on one core
     measured_windows = 256
@@ -36,10 +40,12 @@ class BytesTransformer(TorchTrainable):
     def build_data(self) -> Data:
         """Random windows for training; for measuring always the same ones, spread over the text."""
         size = self.config.get("batch_size", 32)
+        trained = self.config.get("training_windows", self.training_windows)
+        measured = self.config.get("measured_windows", self.measured_windows)
         train = Windows(self.array("train"), step=1)
-        held = {name: Windows(self.array(name), count=self.measured_windows) for name in ("validation", "test")}
+        held = {name: Windows(self.array(name), count=measured) for name in ("validation", "test")}
         return Data(
-            self.loader(train, batch_size=size, samples=self.training_windows),
+            self.loader(train, batch_size=size, samples=trained),
             self.loader(held["validation"], batch_size=64),
             self.loader(held["test"], batch_size=64),
         )

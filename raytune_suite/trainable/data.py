@@ -94,10 +94,10 @@ class ArrayLoader:
     def _order(self) -> torch.Tensor:
         import torch
 
-        if self.samples > self.length:
-            return torch.randint(self.length, (self.samples,), generator=self.generator)
-        if self.shuffle or self.samples < self.length:
-            return torch.randperm(self.length, generator=self.generator)[: self.samples]
+        from raytune_suite.trainable.draws import drawn
+
+        if self.shuffle or self.samples != self.length:
+            return drawn(self.length, self.samples, self.generator)
         return torch.arange(self.length)
 
 
@@ -143,7 +143,9 @@ def make_loader(
     """An :class:`ArrayLoader` for arrays, a ``DataLoader`` for a dataset; both draw from ``generator``."""
     import numpy as np
     import torch
-    from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
+    from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+    from raytune_suite.trainable.draws import DrawnSampler
 
     if all(isinstance(item, (torch.Tensor, np.ndarray)) for item in data):
         if num_workers:
@@ -159,13 +161,7 @@ def make_loader(
         raise TrainableError(f"loader() takes arrays of one length, or one torch Dataset; got {kinds or 'nothing'}")
     dataset = data[0]
     if samples is not None and not isinstance(dataset, IterableDataset):
-        length = len(dataset)  # type: ignore[arg-type]
-        options["sampler"] = RandomSampler(
-            dataset,  # type: ignore[arg-type]
-            replacement=samples > length,
-            num_samples=samples,
-            generator=generator,
-        )
+        options["sampler"] = DrawnSampler(len(dataset), samples, generator)  # type: ignore[arg-type]
         shuffle = False
     if part[1] > 1:
         options["sampler"], shuffle = share_out(dataset, options, shuffle, generator, part), False

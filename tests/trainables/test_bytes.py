@@ -50,6 +50,15 @@ def test_the_model_sees_nothing_of_what_comes_after() -> None:
     assert not torch.allclose(first[0, 40:], second[0, 40:], atol=1e-3)
 
 
+def test_a_study_may_shorten_its_iterations(tmp_path: Path) -> None:
+    config = {"learning_rate": 5e-3, "width": 32, "batch_size": 8, "training_windows": 24, "measured_windows": 70}
+    trial = BytesTransformer(config, Context.standalone(tmp_path, metric="validation/loss"))
+    loaders = trial.build_data().loaders()
+    windows = {name: sum(len(inputs) for inputs, _ in loader) for name, loader in loaders.items()}
+    assert windows == {"train": 24, "validation": 70, "test": 70}
+    trial.close()
+
+
 def test_it_learns_more_than_the_frequencies_of_nothing(tmp_path: Path) -> None:
     config = {"learning_rate": 5e-3, "width": 32, "depth": 1, "batch_size": 8, "warmup": 4}
     trial = Short(config, Context.standalone(tmp_path, metric="validation/loss"))
