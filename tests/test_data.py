@@ -107,6 +107,13 @@ def test_an_epoch_of_a_dataset_can_be_a_number_of_samples() -> None:
     assert len(torch.cat([b[0] for b in batches]).unique()) == 6
 
 
+@pytest.mark.parametrize("samples", [0, -3, 2.5, "many"])
+@pytest.mark.parametrize("data", [torch.arange(10), TensorDataset(torch.arange(10))], ids=["array", "dataset"])
+def test_a_pass_without_samples_is_refused(data: Any, samples: Any) -> None:
+    with pytest.raises(TrainableError, match=rf"samples=.*at least 1, got {samples!r}"):
+        loader(data, samples=samples)
+
+
 @pytest.mark.parametrize("kind", ["arrays", "dataset", "samples"])
 def test_a_loader_goes_on_from_its_saved_state(kind: str) -> None:
     def fresh() -> Any:

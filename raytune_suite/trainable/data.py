@@ -147,6 +147,8 @@ def make_loader(
 
     from raytune_suite.trainable.draws import DrawnSampler
 
+    if samples is not None and (not isinstance(samples, (int, np.integer)) or samples < 1):
+        raise TrainableError(f"loader(samples=...) must be a whole number of at least 1, got {samples!r}")
     if all(isinstance(item, (torch.Tensor, np.ndarray)) for item in data):
         if num_workers:
             raise TrainableError(
