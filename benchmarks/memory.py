@@ -4,13 +4,17 @@
 
 For each configuration the same step (two batches trained, one measured) is forecast without contents and done for
 real. On a CPU the real peak is the sum of the allocations that torch's profiler records (``profile_memory``); on a GPU
-it is ``torch.cuda.max_memory_reserved``. The calibration is fitted as in a study: each configuration is judged by a
-fit to the others (ten folds), as the trials to come are by those that were measured.
+it is ``torch.cuda.max_memory_reserved``, and the forecast includes what is reckoned for cuBLAS, as in a study. The
+calibration is fitted as in a study: each configuration is judged by a fit to the others (ten folds), as the trials to
+come are by those that were measured. On a GPU 20 MiB are forgiven, a segment of the allocator: cuDNN may choose a
+kernel that wants room of its own, or one that does not. What the process takes beside torch's allocator, its CUDA
+context, is told last.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,8 +25,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from raytune_suite import nvml
+from raytune_suite.memory.allocator import LARGE_SEGMENT
 from raytune_suite.memory.calibration import calibrate
+from raytune_suite.memory.forecaster import WORKSPACE
 from raytune_suite.memory.rehearsal import Rehearsal, rehearse
+from raytune_suite.shares import CONTEXT
 from raytune_suite.space import Space
 from raytune_suite.trainable import Context, TorchTrainable
 
@@ -118,20 +126,30 @@ def compare(name: str, count: int, device: str, folder: Path) -> tuple[np.ndarra
     for _ in range(count):
         config = {**constants, **space.config(space.sample(rng))}
         footprint = rehearse(cls, config, context, on_gpu=device == "cuda")
-        forecasts.append(footprint.reserved if device == "cuda" else footprint.allocated)
+        forecasts.append(footprint.reserved + WORKSPACE if device == "cuda" else footprint.allocated)
         measured.append((on_gpu if device == "cuda" else on_cpu)(cls, config, context))
     return np.array(forecasts, dtype=float), np.array(measured, dtype=float)
 
 
-def errors(forecasts: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """The relative error of each calibrated forecast; the calibration does not know the configuration it is used on."""
+def errors(forecasts: np.ndarray, measured: np.ndarray, forgiven: float = 0.0) -> np.ndarray:
+    """The relative error of each calibrated forecast; the calibration does not know the configuration it is used on.
+
+    ``forgiven`` bytes of each error do not count.
+    """
     fold, found = np.arange(len(measured)) % FOLDS, np.empty(len(measured))
     for one in range(min(FOLDS, len(measured))):
         others = fold != one
         fitted = calibrate(forecasts[others], measured[others])
         expected = np.array([fitted.expected(value) for value in forecasts[~others]])
-        found[~others] = np.abs(expected - measured[~others]) / measured[~others]
+        found[~others] = np.maximum(np.abs(expected - measured[~others]) - forgiven, 0) / measured[~others]
     return found
+
+
+def beside_torch() -> int | None:
+    """Bytes of the GPU that this process takes beside torch's allocator; None where the driver does not tell."""
+    reading = nvml.read(nvml.visible()[0])
+    mine = [holder.memory for holder in (reading.holders if reading else ()) if holder.pid == os.getpid()]
+    return mine[0] - int(torch.cuda.memory_reserved()) if mine and mine[0] else None
 
 
 def main() -> int:
@@ -146,14 +164,17 @@ def main() -> int:
     device = torch.cuda.get_device_name(0) if given.device == "cuda" else "CPU"
     print(f"torch {torch.__version__}, {device}, {given.configurations} configurations each\n")
     print("trainable  measured MiB        uncalibrated: median, p90   calibrated: median, p90   calibration")
-    worst = 0.0
+    worst, forgiven = 0.0, LARGE_SEGMENT if given.device == "cuda" else 0
     with tempfile.TemporaryDirectory(prefix="rm-") as folder:
         for name in given.trainables:
             forecasts, measured = compare(name, given.configurations, given.device, Path(folder))
             plain, after = np.abs(forecasts - measured) / measured, errors(forecasts, measured)
-            worst = max(worst, float(np.quantile(after, 0.9)))
+            worst = max(worst, float(np.quantile(errors(forecasts, measured, forgiven), 0.9)))
             print(_row(name, measured, plain, after, calibrate(forecasts, measured).describe()), flush=True)
-    print(f"\nworst error at the 90th percentile after calibration: {worst:.1%} (allowed: {WITHIN:.0%})")
+    less = f" less {forgiven / 2**20:.0f} MiB" if forgiven else ""
+    print(f"\nworst error at the 90th percentile after calibration{less}: {worst:.1%} (allowed: {WITHIN:.0%})")
+    if given.device == "cuda" and (taken := beside_torch()):
+        print(f"beside torch's allocator this process takes {taken / 2**20:.0f} MiB (reckoned: {CONTEXT / 2**20:.0f})")
     return int(worst > WITHIN)
 
 

@@ -109,10 +109,10 @@ def test_what_gpu_memory_means_on_each_kind_of_gpu_is_said() -> None:
 
     shown = text(a_plan(some, resources={"gpu_memory": "16GiB"}))
 
-    assert "2 x A100 of 40 GiB: 2 trials on each, 19.5 GiB for the tensors of one" in shown
+    assert "2 x A100 of 40 GiB: 2 trials on each, 19.2 GiB for the tensors of one" in shown
     assert "1 x T4 of 15 GiB: not used" in shown
     assert "4 trials at once" in shown
-    assert "16 GiB and 512 MiB for its CUDA context" in shown
+    assert "16 GiB and 768 MiB for its CUDA context" in shown
 
 
 def test_a_forecast_share_is_shown_and_is_no_waste() -> None:
@@ -129,7 +129,7 @@ def test_a_forecast_share_is_shown_and_is_no_waste() -> None:
 def test_memory_that_no_share_uses_is_said() -> None:
     shown = text(a_plan(Cluster((Node(64, 1, gpu_memory=10 * 2**30),)), resources={"gpu": 0.4}))
 
-    assert "2 trials on each, 3.5 GiB for the tensors of one, 2 GiB left over" in shown
+    assert "2 trials on each, 3.25 GiB for the tensors of one, 2 GiB left over" in shown
 
 
 def test_a_model_that_never_learns_from_a_result_is_noted() -> None:

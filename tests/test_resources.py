@@ -115,7 +115,7 @@ def test_gpu_memory_counts_on_the_kind_that_is_asked_for() -> None:
 
 
 def test_gpu_memory_without_a_gpu_is_refused_with_the_way_out() -> None:
-    with pytest.raises(PlanError, match=r"6.5 GiB of GPU memory, and no such GPU is here. Set resources: \{gpu: 0\}"):
+    with pytest.raises(PlanError, match=r"6.75 GiB of GPU memory, and no such GPU is here. Set resources: \{gpu: 0\}"):
         request(a_study(gpu_memory=6 * GIB), CPU_ONLY)
 
 
@@ -125,7 +125,7 @@ def test_gpu_auto_is_the_share_that_holds_the_forecast() -> None:
     assert request(a_study(), one, forecast=5 * GIB) == Request(1, 0.25)
     assert request(a_study(), one, forecast=13 * GIB).gpu == 0.6666
     assert request(a_study(), TWO_GPUS, forecast=5 * GIB).gpu == 1  # of unknown memory
-    with pytest.raises(TooLargeError, match=r"needs 30.5 GiB"):
+    with pytest.raises(TooLargeError, match=r"needs 30.8 GiB"):
         request(a_study(), one, forecast=30 * GIB)
 
 
@@ -356,7 +356,7 @@ def test_main_memory_is_asked_for_in_one_way() -> None:
 @pytest.mark.parametrize(
     ("resources", "max_concurrent", "expected"),
     [
-        ({"gpu_memory": GIB}, None, 0.1),
+        ({"gpu_memory": GIB}, None, 0.1111),
         ({"gpu_memory": GIB}, 4, 0.5),
         ({"gpu_memory": GIB}, 2, 1.0),
         ({"gpu_memory": 10 * GIB}, 4, 1.0),
@@ -374,4 +374,4 @@ def test_few_trials_do_not_gather_on_one_gpu(resources: Any, max_concurrent: int
 
 def test_trials_of_unlike_size_keep_their_shares_where_they_must_share() -> None:
     small = request(a_study(gpu="auto", cpu=8), Cluster((Node(32, 2, gpu_memory=24 * GIB),)), forecast=GIB)
-    assert small.gpu == 0.0625
+    assert small.gpu == 0.0833

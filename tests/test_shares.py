@@ -81,6 +81,6 @@ def test_a_share_less_its_context_is_what_torch_may_allocate() -> None:
     assert shares.allocatable(0.01, 24 * GIB) == 0
 
 
-@pytest.mark.parametrize(("size", "text"), [(6 * GIB, "6 GiB"), (1.5 * GIB, "1.5 GiB"), (CONTEXT, "512 MiB")])
+@pytest.mark.parametrize(("size", "text"), [(6 * GIB, "6 GiB"), (1.5 * GIB, "1.5 GiB"), (CONTEXT, "768 MiB")])
 def test_sizes_are_said_in_binary_units(size: float, text: str) -> None:
     assert shares.gib(size) == text

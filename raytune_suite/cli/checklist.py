@@ -104,13 +104,15 @@ def _callbacks(study: Study) -> Found:
 
 def _resources(study: Study) -> Found:
     from raytune_suite.plan import refuse_waste
-    from raytune_suite.resources import Cluster, request, slots
+    from raytune_suite.resources import Cluster, is_auto, request, slots
 
     cluster = Cluster.local()
     needs = request(study, cluster)
     refuse_waste(study, needs)
-    fit = slots(needs, cluster, study.max_concurrent)
-    return Found(f"{_count(range(fit), 'trial')} at once on this machine")
+    fit = _count(range(slots(needs, cluster, study.max_concurrent)), "trial")
+    if needs.gpu and is_auto(study):  # the plan below has what the forecast makes of it
+        return Found(f"at least {fit} at once on this machine, more if GPU memory allows (gpu: auto)")
+    return Found(f"{fit} at once on this machine")
 
 
 def _folder(study: Study) -> Found:

@@ -8,7 +8,8 @@
         metric = "validation/loss"
 
 Reusing workers, resuming after a crash and reproducing a trial all rest on these. They run on the CPU, where the same
-seed gives the same bits; keep the configuration small.
+seed gives the same bits, or with ``gpu = 1`` on a GPU with torch's deterministic algorithms; keep the configuration
+small.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class TrainableContract:
     metric: ClassVar[str] = "validation/loss"
     steps: ClassVar[int] = 4
     """Iterations of a trial; it is interrupted after each of them but the last."""
+    gpu: ClassVar[float] = 0
+    """What a trial is given of a GPU; above 0, ``deterministic`` is set unless the configuration has it."""
 
     def test_the_metric_is_reported_as_a_finite_number(self, tmp_path: Path) -> None:
         """And so is every other metric: plain Python scalars under flat names."""
@@ -94,7 +97,7 @@ class TrainableContract:
             straight = run(trial, self.steps, save_to=tmp_path / "checkpoints")
         with self.started(tmp_path, config=self._other(), seed=5) as trial:
             run(trial, 2)
-            require(trial.reset(dict(self.config), self.context(tmp_path)), "reset() refuses")
+            require(trial.reset(self._settings(self.config), self.context(tmp_path)), "reset() refuses")
             trial.load(tmp_path / "checkpoints" / "1")
             require_equal(learned(straight[1:]), learned(run(trial, self.steps - 1)), "a restore after a reset")
 
@@ -145,7 +148,7 @@ class TrainableContract:
 
     def context(self, folder: Path, seed: int = 0) -> Context:
         """The trial's context, everything below ``folder``."""
-        base = Context.standalone(folder, seed=seed, max_iterations=self.steps, metric=self.metric)
+        base = Context.standalone(folder, seed=seed, max_iterations=self.steps, metric=self.metric, gpu=self.gpu)
         return replace(base, number=seed, trial_id=f"{seed:05d}")
 
     @contextmanager
@@ -153,7 +156,7 @@ class TrainableContract:
         self, folder: Path, *, config: Mapping[str, Any] | None = None, seed: int = 0
     ) -> Iterator[TorchTrainable]:
         """A new instance, closed at the end."""
-        trial = self.trainable(dict(config or self.config), self.context(folder, seed))
+        trial = self.trainable(self._settings(config or self.config), self.context(folder, seed))
         try:
             yield trial
         finally:
@@ -165,7 +168,10 @@ class TrainableContract:
             return learned(run(trial, self.steps))
 
     def _other(self) -> dict[str, Any]:
-        return dict(self.other_config or self.config)
+        return self._settings(self.other_config or self.config)
+
+    def _settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"deterministic": True, **config} if self.gpu else dict(config)
 
 
 def run(trial: TorchTrainable, steps: int, save_to: Path | None = None) -> list[dict[str, Any]]:

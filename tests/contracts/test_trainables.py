@@ -124,3 +124,50 @@ def test_closing_ends_even_workers_that_are_kept_between_epochs(tmp_path: Path) 
         config: ClassVar = {"workers": 2, "persistent": True}
 
     Kept().test_closing_ends_loader_workers_and_drops_the_model(tmp_path)
+
+
+def on_a_gpu(cls: type) -> Any:
+    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")(cls))
+
+
+@on_a_gpu
+class TestDigitsOnAGpu(TestDigits):
+    gpu = 0.1
+
+
+@on_a_gpu
+class TestTabularOnAGpu(TestTabular):
+    gpu = 0.1
+
+
+@on_a_gpu
+class TestBytesOnAGpu(TestBytes):
+    gpu = 0.1
+
+
+@on_a_gpu
+class TestCifarOnAGpu(TestCifar):
+    gpu = 0.1
+
+
+@on_a_gpu
+class TestEverythingAtOnceOnAGpu(TestEverythingAtOnce):
+    gpu = 0.1
+
+
+@on_a_gpu
+class TestHalfPrecisionOnAGpu(TestDigits):
+    gpu = 0.1
+    config: ClassVar = {**TestDigits.config, "amp": "float16"}
+    other_config: ClassVar = {**TestDigits.other_config, "amp": "bfloat16"}
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_compiled_model_trains_on_a_gpu_and_its_worker_goes_on_with_another(tmp_path: Path) -> None:
+    class Compiled(TestDigits):
+        gpu = 0.1
+        config: ClassVar = {**TestDigits.config, "compile": True}
+
+    Compiled().test_a_used_worker_can_go_on_from_a_checkpoint(tmp_path)

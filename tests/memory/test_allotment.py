@@ -35,7 +35,7 @@ def allot(*sizes: Any, cluster: Cluster = CLUSTER, **fields: Any) -> Allotment:
     return made
 
 
-@pytest.mark.parametrize(("size", "gpu"), [(0.4, 0.0416), (3, 0.1666), (4, 0.25), (9, 0.5), (18, 1.0)])
+@pytest.mark.parametrize(("size", "gpu"), [(0.1, 0.0416), (0.4, 0.0625), (2.5, 0.1666), (4, 0.25), (9, 0.5), (18, 1.0)])
 def test_a_trial_gets_the_share_that_holds_its_forecast_a_margin_and_a_context(size: float, gpu: float) -> None:
     assert allot(size).request({"size": size}).gpu == gpu
 
@@ -52,7 +52,7 @@ def test_what_fits_no_gpu_is_refused_in_words_and_gets_nothing() -> None:
     made = allot(30)
 
     facts, refusal = made.facts({"size": 30})
-    assert refusal == "it fits no GPU: a trial needs 30.5 GiB of GPU memory, and the largest GPU here has 24 GiB"
+    assert refusal == "it fits no GPU: a trial needs 30.8 GiB of GPU memory, and the largest GPU here has 24 GiB"
     assert facts == {"forecast": 30 * GIB}
     with pytest.raises(TooLargeError):
         made.request({"size": 30})
@@ -69,7 +69,7 @@ def test_the_typical_trial_is_the_median_of_those_that_fit() -> None:
     typical = allot(1, 100, default={"size": 1}).typical()
 
     assert typical.bytes == int(1.15 * GIB)
-    assert typical.text == "gpu: auto = by forecast, 1.15 GiB to 115 GiB and 512 MiB for the CUDA context"
+    assert typical.text == "gpu: auto = by forecast, 1.15 GiB to 115 GiB and 768 MiB for the CUDA context"
 
 
 def test_a_study_of_which_nothing_fits_or_nothing_is_known_says_so() -> None:
