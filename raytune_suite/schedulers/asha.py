@@ -128,7 +128,17 @@ def _bracket_lines(study: Study, options: AshaOptions, bracket: int) -> list[str
         scarce = []
     stops = [*where, study.max_iterations]
     reach = ", ".join(f"iteration {stop}: {n}" for stop, n in zip(stops, expected, strict=True))
-    return [f"{head} at iterations {listing(where)}; of {count(round(trials), 'trial')} expected at {reach}", *scarce]
+    # a share of each rung goes on if the order is random; a trial better than those before it always does
+    more = f"; more go on as {study.search.name} learns" if _learns(study) else ""
+    said = f"{head} at iterations {listing(where)}; of {count(round(trials), 'trial')} expected at {reach}{more}"
+    return [said, *scarce]
+
+
+def _learns(study: Study) -> bool:
+    from raytune_suite import search
+
+    name = study.search.name
+    return name in search.names() and search.learns(name, study.project)
 
 
 def build(study: Study, options: AshaOptions, ledger: Ledger) -> Scheduler:

@@ -127,6 +127,12 @@ def test_what_can_work_is_built_described_and_runs_to_its_end(scheduler: Any, fi
     assert all(f"at iteration {why.iteration}" in why.text for whys in run.why.values() for why in whys), texts
 
 
+@pytest.mark.parametrize(("searcher", "end"), [("random", ": 1"), ("bayesian", ": 1; more go on as bayesian learns")])
+def test_the_plan_of_asha_says_that_it_counts_on_a_random_order(searcher: str, end: str) -> None:
+    lines = schedulers.describe(a_study(scheduler={"name": "asha", "reduction_factor": 3}, search=searcher))
+    assert lines[1].endswith(f"iteration 27{end}")
+
+
 def test_all_problems_of_the_options_come_at_once() -> None:
     study = a_study(scheduler={"name": "asha", "grace_perod": 3, "reductionfactor": 2, "brackets": "x"})
     assert len(schedulers.check(study)) == 3
