@@ -452,7 +452,7 @@ def test_a_gpu_that_torch_cannot_see_is_an_error(start: Any) -> None:
         start(gpu=0.5)
 
 
-@pytest.mark.parametrize(("gpu", "share"), [(0.25, 0.25 - 0.5 / 16), (0.05, 0.025), (1, 1.0), (2, 1.0)])
+@pytest.mark.parametrize(("gpu", "share"), [(0.25, 0.25 - 0.75 / 16), (0.05, 0.025), (1, 1.0), (2, 1.0)])
 def test_torch_is_held_to_its_share_of_the_gpu(gpu: float, share: float, monkeypatch: Any) -> None:
     shares: list[tuple[float, Any]] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
