@@ -6,9 +6,9 @@ For each configuration the same step (two batches trained, one measured) is fore
 real. On a CPU the real peak is the sum of the allocations that torch's profiler records (``profile_memory``); on a GPU
 it is ``torch.cuda.max_memory_reserved``, and the forecast includes what is reckoned for cuBLAS, as in a study. The
 calibration is fitted as in a study: each configuration is judged by a fit to the others (ten folds), as the trials to
-come are by those that were measured. On a GPU 20 MiB are forgiven, a segment of the allocator: cuDNN may choose a
-kernel that wants room of its own, or one that does not. What the process takes beside torch's allocator, its CUDA
-context, is told last.
+come are by those that were measured. On a GPU 20 MiB are forgiven, a segment of the allocator, by which models with
+convolutions miss: presumably room that cuDNN takes for some of its kernels. The table has the errors as they are. What
+the process takes beside torch's allocator, its CUDA context, is told last.
 """
 
 from __future__ import annotations

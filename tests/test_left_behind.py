@@ -112,7 +112,6 @@ def test_a_trial_that_failed_and_was_closed_holds_no_tensor(tmp_path: Path) -> N
 
 @pytest.mark.gpu
 @pytest.mark.slow
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_200_trials_on_a_gpu_give_its_memory_back(tmp_path: Path) -> None:
     used: dict[int, tuple[int, int]] = {}
     for number in resets(tmp_path, gpu=0.5):

@@ -465,7 +465,6 @@ def test_torch_is_held_to_its_share_of_the_gpu(gpu: float, share: float, monkeyp
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_share_of_a_real_gpu_is_a_limit_and_is_given_back(start: Any) -> None:
     _, total = torch.cuda.mem_get_info()
     trial = start(gpu=0.1)

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from memory import FOLDS, ROOT, WITHIN, compare, errors
 
 from raytune_suite.memory.allocator import LARGE_SEGMENT
 from raytune_suite.shares import CONTEXT
-
-on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.mark.parametrize("name", ["digits", "tabular"])
@@ -41,17 +38,15 @@ def test_what_is_forgiven_is_taken_off_each_error() -> None:
 
 
 @pytest.mark.gpu
-@on_a_gpu
 @pytest.mark.parametrize("name", ["digits", "tabular", "bytes", "cifar"])
 def test_on_a_gpu_they_are_near_what_its_allocator_reserves(tmp_path: Path, name: str) -> None:
     forecasts, measured = compare(name, 20, "cuda", tmp_path)
 
-    # an error of a segment is left to chance: cuDNN may choose a kernel that wants room of its own
+    # measured misses lie a segment away where there are convolutions: presumably room that cuDNN takes for itself
     assert np.quantile(errors(forecasts, measured, LARGE_SEGMENT), 0.9) <= WITHIN, np.c_[forecasts, measured] / 2**20
 
 
 @pytest.mark.gpu
-@on_a_gpu
 def test_a_cuda_context_takes_no_more_than_is_reckoned_with(tmp_path: Path) -> None:
     pytest.importorskip("pynvml")
     script = (

@@ -126,36 +126,32 @@ def test_closing_ends_even_workers_that_are_kept_between_epochs(tmp_path: Path) 
     Kept().test_closing_ends_loader_workers_and_drops_the_model(tmp_path)
 
 
-def on_a_gpu(cls: type) -> Any:
-    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")(cls))
-
-
-@on_a_gpu
+@pytest.mark.gpu
 class TestDigitsOnAGpu(TestDigits):
     gpu = 0.1
 
 
-@on_a_gpu
+@pytest.mark.gpu
 class TestTabularOnAGpu(TestTabular):
     gpu = 0.1
 
 
-@on_a_gpu
+@pytest.mark.gpu
 class TestBytesOnAGpu(TestBytes):
     gpu = 0.1
 
 
-@on_a_gpu
+@pytest.mark.gpu
 class TestCifarOnAGpu(TestCifar):
     gpu = 0.1
 
 
-@on_a_gpu
+@pytest.mark.gpu
 class TestEverythingAtOnceOnAGpu(TestEverythingAtOnce):
     gpu = 0.1
 
 
-@on_a_gpu
+@pytest.mark.gpu
 class TestHalfPrecisionOnAGpu(TestDigits):
     gpu = 0.1
     config: ClassVar = {**TestDigits.config, "amp": "float16"}
@@ -164,7 +160,6 @@ class TestHalfPrecisionOnAGpu(TestDigits):
 
 @pytest.mark.gpu
 @pytest.mark.slow
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_compiled_model_trains_on_a_gpu_and_its_worker_goes_on_with_another(tmp_path: Path) -> None:
     class Compiled(TestDigits):
         gpu = 0.1
