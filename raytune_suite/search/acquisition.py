@@ -58,6 +58,7 @@ class Goal:
         belief: the user's belief and its power, if there is one.
         transfer: the prior mean from other experiments and their weights, if there are any.
         cost: the model of the log of the seconds an iteration takes, if that counts.
+        noise: variance of what a trial gives around the objective.
     """
 
     encoder: Encoder
@@ -67,12 +68,13 @@ class Goal:
     belief: tuple[Belief, float] | None = None
     transfer: tuple[Transfer, Array] | None = None
     cost: Posterior | None = None
+    noise: float = 0.0
 
     def __call__(self, units: Array) -> Array:
         """Values at rows of snapped units, shape (m,)."""
         features = self.encoder.features(units)
         mean, deviation = self.predict(features)
-        value = log_improvement(mean, deviation, self.best)
+        value = log_improvement(mean, np.sqrt(deviation**2 + self.noise), self.best)
         if self.success is not None:
             value = value + self.success.log_probability(features)
         if self.belief is not None:
@@ -93,12 +95,14 @@ class Goal:
         if self.transfer is not None:
             shift, d_shift = self.transfer[0].slopes(features, self.transfer[1])
             mean, d_mean = mean + shift, d_mean + d_shift
-        z = (self.best - mean) / deviation
+        spread = np.sqrt(deviation**2 + self.noise)
+        z = (self.best - mean) / spread
         log_h = _log_h(z)
         lower = np.exp(log_ndtr(z) - log_h)
         density = np.exp(-0.5 * z * z - _LOG_ROOT_2PI - log_h)
-        value = np.log(deviation) + log_h
-        gradient = (density[:, None] * d_deviation - lower[:, None] * d_mean) / deviation[:, None]
+        value = np.log(spread) + log_h
+        d_spread = (deviation / spread)[:, None] * d_deviation
+        gradient = (density[:, None] * d_spread - lower[:, None] * d_mean) / spread[:, None]
         if self.cost is not None:
             cost, _, d_cost, _ = self.cost.slopes(features)
             value, gradient = value - cost, gradient - d_cost

@@ -229,7 +229,10 @@ class Engine:
         draws = np.argsort(-log_improvement(means, deviations, best), kind="stable")
         short = draws[_reached(place, history.budgets)[draws] < history.budgets.max()]
         settled = np.vstack([self.encoder.snap(history.pending), tried[short[:_SETTLED]]])
-        return replace(goal, objective=objective.believe(self.encoder.features(settled)), best=best), tried, means
+        # what is believed was not seen: the deviation falls to nothing there, but what a trial would give stays open
+        noise = 0.0 if history.whole else objective.kernel.noise
+        objective = objective.believe(self.encoder.features(settled))
+        return replace(goal, objective=objective, best=best, noise=noise), tried, means
 
     def _process(self, features: Array, values: Array, extra: Array, history: History) -> Posterior | Whole:
         groups = self.encoder.groups

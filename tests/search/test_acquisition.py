@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,11 @@ def transfer() -> tuple[Transfer, np.ndarray]:
     return Transfer(ENCODER, [(units, np.cos(3 * units[:, 1]) + units[:, 2])]), np.array([0.7])
 
 
-@pytest.mark.parametrize("more", ["", "cost", "transfer"])
+@pytest.mark.parametrize("more", ["", "cost", "transfer", "noise"])
 @pytest.mark.parametrize("kind", [0.1, 0.9])
 def test_the_gradient_of_the_goal_is_exact_where_something_moves(more: str, kind: float) -> None:
-    goal = goal_of(**({more: {"cost": cost, "transfer": transfer}[more]()} if more else {}))
+    extras: dict[str, Callable[[], Any]] = {"cost": cost, "transfer": transfer, "noise": lambda: 0.2}
+    goal = goal_of(**({more: extras[more]()} if more else {}))
     start = ENCODER.snap(np.array([[kind, 0.37, 0.62, 0.44]]))
     values, gradients = goal.slopes(start)
     assert values == pytest.approx(goal(start))
@@ -97,3 +99,11 @@ def test_what_costs_less_is_preferred_where_improvements_are_equal() -> None:
     units = ENCODER.snap(np.random.default_rng(4).random((30, 4)))
     plain, cheap = goal_of(), goal_of(cost=cost())
     assert np.corrcoef(cheap(units) - plain(units), units[:, 1])[0, 1] < -0.9
+
+
+def test_the_more_trials_spread_around_the_model_the_less_its_own_doubt_counts() -> None:
+    units = ENCODER.snap(np.random.default_rng(5).random((200, 4)))
+    features = ENCODER.features(units)
+    plain, noisy = goal_of(), goal_of(noise=1.0)
+    mean, _ = plain.predict(features)
+    assert np.corrcoef(noisy(units), -mean)[0, 1] > 0.95 > np.corrcoef(plain(units), -mean)[0, 1] + 0.1
