@@ -229,8 +229,9 @@ class Engine:
         draws = np.argsort(-log_improvement(means, deviations, best), kind="stable")
         short = draws[_reached(place, history.budgets)[draws] < history.budgets.max()]
         settled = np.vstack([self.encoder.snap(history.pending), tried[short[:_SETTLED]]])
-        # what is believed was not seen: the deviation falls to nothing there, but what a trial would give stays open
-        noise = 0.0 if history.whole else objective.kernel.noise
+        # what is believed was not seen: the deviation falls to nothing there, but what a trial would give stays open;
+        # where points are listed none comes twice, elsewhere the search would stay at one place for the sake of luck
+        noise = 0.0 if history.whole or history.left is None else objective.kernel.noise
         objective = objective.believe(self.encoder.features(settled))
         return replace(goal, objective=objective, best=best, noise=noise), tried, means
 
