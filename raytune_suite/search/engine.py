@@ -37,9 +37,6 @@ _NEAR = 3
 _WORTH = 0.01
 """An improvement smaller than this part of the objective's spread is none: without it, a search goes on refining its
 best point for ever, in steps nobody would notice, while it could look elsewhere."""
-_WORTH_BENT = 0.2
-"""The same where some trainings were stopped, in spaces of ranges: there the warping stretches differences of the best
-some ten times (:func:`warping.warp`). Where points are listed none comes twice, and there is nothing to refine."""
 _LEAP = 0.3
 _LEAPS = 1 / 3
 """The part of suggestions that go for an improvement of at least :data:`_LEAP`. The least improvement alone settles in
@@ -228,7 +225,7 @@ class Engine:
             cost=self._cost(units, history),
         )
         means, deviations = goal.predict(self.encoder.features(tried))
-        best = float(means.min()) - (_WORTH if history.whole or history.left is not None else _WORTH_BENT)
+        best = float(means.min()) - _WORTH
         draws = np.argsort(-log_improvement(means, deviations, best), kind="stable")
         short = draws[_reached(place, history.budgets)[draws] < history.budgets.max()]
         settled = np.vstack([self.encoder.snap(history.pending), tried[short[:_SETTLED]]])
