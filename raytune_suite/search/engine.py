@@ -37,6 +37,10 @@ _NEAR = 3
 _WORTH = 0.01
 """An improvement smaller than this part of the objective's spread is none: without it, a search goes on refining its
 best point for ever, in steps nobody would notice, while it could look elsewhere."""
+_LUCK = 2.0
+"""Where some trainings were stopped, an improvement below so many standard deviations of the noise is none either.
+There, the warping stretches differences of the best some ten times, and a search would go on comparing configurations
+that differ by no more than what luck makes of each."""
 _LEAP = 0.3
 _LEAPS = 1 / 3
 """The part of suggestions that go for an improvement of at least :data:`_LEAP`. The least improvement alone settles in
@@ -225,7 +229,7 @@ class Engine:
             cost=self._cost(units, history),
         )
         means, deviations = goal.predict(self.encoder.features(tried))
-        best = float(means.min()) - _WORTH
+        best = float(means.min()) - self._worth(objective, history)
         draws = np.argsort(-log_improvement(means, deviations, best), kind="stable")
         short = draws[_reached(place, history.budgets)[draws] < history.budgets.max()]
         settled = np.vstack([self.encoder.snap(history.pending), tried[short[:_SETTLED]]])
@@ -234,6 +238,13 @@ class Engine:
         noise = 0.0 if history.whole or history.left is None else objective.kernel.noise
         objective = objective.believe(self.encoder.features(settled))
         return replace(goal, objective=objective, best=best, noise=noise), tried, means
+
+    @staticmethod
+    def _worth(objective: Posterior | Whole, history: History) -> float:
+        """The least that counts as an improvement; where points are listed none comes twice and nothing is refined."""
+        if history.whole or history.left is not None:
+            return _WORTH
+        return max(_WORTH, _LUCK * math.sqrt(objective.kernel.noise))
 
     def _process(self, features: Array, values: Array, extra: Array, history: History) -> Posterior | Whole:
         groups = self.encoder.groups

@@ -160,8 +160,13 @@ def test_the_best_place_goes_on_being_tried_where_no_point_comes_twice(seed: int
     assert searched_among_rough_ends({"grid": [round(step / 24, 4) for step in range(25)]}, seed) >= 0.8
 
 
-def test_no_place_is_tried_for_ever_for_the_sake_of_luck_where_points_lie_close_together() -> None:
-    assert searched_among_rough_ends({"uniform": [0.0, 1.0]}, 6) <= 0.9
+@pytest.mark.parametrize("seed", [1, 6])
+def test_no_place_is_tried_for_ever_for_the_sake_of_luck_where_points_lie_close_together(seed: int) -> None:
+    """There an improvement within what luck makes of a configuration is none: much of the search goes elsewhere.
+
+    A blind one would be near the best place a fifth of the time.
+    """
+    assert 0.25 <= searched_among_rough_ends({"uniform": [0.0, 1.0]}, seed) <= 0.65
 
 
 def test_running_trials_count_with_their_latest_value() -> None:
