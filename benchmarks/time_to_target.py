@@ -12,10 +12,10 @@ in one Ray session:
   workers reused.
 
 The clock of a run starts when it is asked for and stops after ``--seconds``; it counts starting workers and whatever
-the driver does. The target of a study is the median of what ``random`` ends with. Prints the best loss at the end and
-the time to the target (restricted mean: a run that does not get there counts with the whole time), with ratios to the
-other arms and 95 % bootstrap intervals over the seeds, which pair the runs. Runs stay in FOLDER; started again, it goes
-on.
+the driver does. The target of a study is the median of what ``random`` ends with. Prints the best loss at the end, also
+less Optuna's, and the time to the target (restricted mean: a run that does not get there counts with the whole time),
+with ratios to the other arms and 95 % bootstrap intervals over the seeds, which pair the runs. Runs stay in FOLDER;
+started again, it goes on, and with fewer ``--seconds`` it tells how they stood then.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ def one(path: Path, arm: str, seed: int, args: argparse.Namespace) -> np.ndarray
         trace = with_optuna(path, seed, args) if arm == "optuna" else with_suite(path, arm, seed, args)
         file.write_text(json.dumps(trace))
         print(f"{path.stem} {arm} seed {seed}: {min(v for _, v in trace):.4f} from {len(trace)} reports", flush=True)
-    trace = np.array(sorted(json.loads(file.read_text())))
-    return np.column_stack([trace[:, 0], np.fmin.accumulate(trace[:, 1])])
+    reports = np.array([report for report in sorted(json.loads(file.read_text())) if report[0] <= args.seconds])
+    return np.column_stack([reports[:, 0], np.fmin.accumulate(reports[:, 1])])
 
 
 _CHANGES = {
@@ -149,11 +149,23 @@ def reached(trace: np.ndarray, target: float, seconds: float) -> float:
 
 def ratio(mine: np.ndarray, others: np.ndarray) -> str:
     """The ratio of two means with its 95 % bootstrap interval over pairs."""
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(mine), size=(10_000, len(mine)))
-    ratios = mine[drawn].mean(1) / others[drawn].mean(1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return f"{mine.mean() / others.mean():.2f} ({low:.2f} to {high:.2f})"
+    drawn = _drawn(len(mine))
+    return _interval(mine.mean() / others.mean(), mine[drawn].mean(1) / others[drawn].mean(1), 2)
+
+
+def difference(mine: np.ndarray, others: np.ndarray) -> str:
+    """The mean of the differences with its 95 % bootstrap interval over pairs."""
+    less = mine - others
+    return _interval(less.mean(), less[_drawn(len(less))].mean(1), 3)
+
+
+def _drawn(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(count, size=(10_000, count))
+
+
+def _interval(value: float, resampled: np.ndarray, digits: int) -> str:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def row(name: str, arm: str, found: dict[str, list[np.ndarray]], seconds: float) -> str:
@@ -162,7 +174,9 @@ def row(name: str, arm: str, found: dict[str, list[np.ndarray]], seconds: float)
     times = {a: np.array([reached(trace, target, seconds) for trace in found[a]]) for a in found}
     best = np.array([trace[-1, 1] for trace in found[arm]])
     got = int((times[arm] < seconds).sum())
-    cells = [f"{best.mean():.4f}", f"{got} of {len(best)}", f"{times[arm].mean():.0f} s"]
+    optuna = np.array([trace[-1, 1] for trace in found["optuna"]])
+    cells = [f"{best.mean():.4f}", difference(best, optuna) if arm != "optuna" else "-"]
+    cells += [f"{got} of {len(best)}", f"{times[arm].mean():.0f} s"]
     cells += [ratio(times[arm], times[other]) if other != arm else "-" for other in PEERS]
     return f"| {name} | {arm} | {' | '.join(cells)} |"
 
@@ -185,8 +199,8 @@ def main() -> None:
             for path in args.studies:
                 for arm in arms:
                     one(path, arm, seed, args)
-    print("| study | arm | best loss | reached | time to target | of random's | of Optuna's |")
-    print("|---|---|---|---|---|---|---|")
+    print("| study | arm | best loss | less Optuna's | reached | time to target | of random's | of Optuna's |")
+    print("|---|---|---|---|---|---|---|---|")
     for path in args.studies:
         found = {arm: [one(path, arm, seed, args) for seed in range(args.seeds)] for arm in arms}
         for arm in arms:
