@@ -16,6 +16,7 @@ whole, the most promising first. While all values are equal there is nothing to 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -74,6 +75,7 @@ class BayesianSearcher(Searcher):
         self._cover = SobolCover(space, self.seed)
         self._levels = levels(self.max_iterations)
         self._curves: dict[int, dict[int, tuple[int, float]]] = {}
+        self._begun: dict[int, tuple[int, float]] = {}  # iteration and seconds of each trial's first report
         self._engine: Any = None
         self._listed: dict[str, Array] | None = None
         self._ranking: Ranking | None = None
@@ -103,6 +105,7 @@ class BayesianSearcher(Searcher):
             level = bisect_left(self._levels, observation.iteration)
             value = self.loss(observation.value or 0.0)
             self._curves.setdefault(observation.number, {})[level] = (observation.iteration, value)
+            self._begun.setdefault(observation.number, (observation.iteration, observation.seconds))
 
     def suggest(self, number: int, rng: np.random.Generator) -> Point | Suggestion | None:
         """A point of the design at first, then the one of the largest expected improvement."""
@@ -167,7 +170,7 @@ class BayesianSearcher(Searcher):
         waiting = [point for number, point in self.pending.items() if number not in {found.number for found in known}]
         units = self._engine.encoder.units
         results = self._results(known)
-        rates = _log_seconds(known)[results.trials] if self.options.cost_aware else None
+        rates = self._log_seconds(known)[results.trials] if self.options.cost_aware else None
         return History(
             units=units([known[trial].point for trial in results.trials]),
             budgets=results.budgets,
@@ -198,6 +201,22 @@ class BayesianSearcher(Searcher):
         trials, reached, budgets, losses, errors = (np.array(column) for column in zip(*rows, strict=True))
         kept = bounded(reached.tolist(), losses, _MOST_REPORTS)
         return _Results(trials[kept], budgets[kept], losses[kept], errors[kept])
+
+    def _log_seconds(self, known: list[Observation]) -> Array:
+        """The log of each trial's seconds per iteration, shape (n,); NaN where it is not known.
+
+        They are taken between a trial's first report and its last: what comes before the first, such as the start of a
+        worker, would pass for the cost of whatever is tried first. Where hardly a trial reports twice the whole counts.
+        """
+        steps = np.array([self._step(found) for found in known])
+        if np.isfinite(steps).sum() < _FEWEST:
+            steps = np.array([found.seconds / max(found.iteration, 1) for found in known])
+        return np.log(np.where(steps > 0.0, steps, np.nan))
+
+    def _step(self, found: Observation) -> float:
+        iteration, seconds = self._begun.get(found.number, (found.iteration, 0.0))
+        later = found.iteration - iteration
+        return (found.seconds - seconds) / later if later > 0 and found.seconds > seconds else math.nan
 
     def _whole(self, found: Observation) -> bool:
         return found.state == "completed" or found.iteration >= self.max_iterations
@@ -239,12 +258,3 @@ def _flat(known: list[Observation]) -> bool:
 def _failed(found: Observation) -> bool:
     """A trial that ended without a usable value, whatever its state says."""
     return found.state.ended and not found.has_value
-
-
-def _log_seconds(known: list[Observation]) -> Array:
-    """The log of each trial's seconds per iteration; of those without a clock, the mean of the others."""
-    rates = np.array([found.seconds / max(found.iteration, 1) for found in known])
-    logs: Array = np.log(np.maximum(rates, 1e-9))
-    timed = rates > 0.0
-    logs[~timed] = logs[timed].mean() if timed.any() else 0.0
-    return logs

@@ -68,7 +68,7 @@ class History:
         variances: what is known of the losses' variance beside the fitted noise, shape (n,).
         pending: units of trials without a value yet.
         failed: units of trials that ended without one.
-        log_seconds: the log of the seconds per iteration, shape (n,); None if costs do not count.
+        log_seconds: the log of the seconds per iteration, shape (n,), NaN where unknown; None if costs do not count.
         left: units of all points that can still be tried, where they are few enough to be listed.
         trials: how many there will be in all.
         sign: of the metric: 1 if smaller values are better, else -1.
@@ -264,11 +264,15 @@ class Engine:
         return Success(np.vstack([features, failed]), labels, self.encoder.groups)
 
     def _cost(self, units: Array, history: History) -> Posterior | None:
-        if history.log_seconds is None or np.ptp(history.log_seconds) < 0.05:
+        if history.log_seconds is None:
             return None
+        timed = np.isfinite(history.log_seconds)
+        if not timed.any() or np.ptp(history.log_seconds[timed]) < 0.05:
+            return None
+        units, logs = units[timed], history.log_seconds[timed]
         first, place = _distinct(units)
         features = self.encoder.features(units[first])
-        seconds = np.bincount(place, history.log_seconds) / np.bincount(place)
+        seconds = np.bincount(place, logs) / np.bincount(place)
         centred = seconds - seconds.mean()
         return Posterior(fit(features, centred, self.encoder.groups), features, centred)
 

@@ -13,6 +13,7 @@ import pytest
 from raytune_suite.errors import StudyError
 from raytune_suite.search import Earlier, Observation, Searcher, Suggestion
 from raytune_suite.search.bayesian import BayesianSearcher
+from raytune_suite.search.core import Point
 from raytune_suite.search.random import RandomSearcher
 from raytune_suite.space import Space
 from raytune_suite.states import State
@@ -338,10 +339,33 @@ def test_iterations_that_cost_less_are_preferred_on_request() -> None:
     assert thrifty < usual - 0.2
 
 
+@pytest.mark.parametrize("reports", [2, 1], ids=["all report twice", "most report once"])
+def test_what_comes_before_a_trials_first_report_does_not_count_as_its_cost(reports: int) -> None:
+    """The first trials of a study wait for their workers to start; of some, one report is all that is seen."""
+    space = Space.parse({"x": {"uniform": [0.0, 1.0]}, "size": {"uniform": [0.0, 1.0]}})
+
+    def points(start: float) -> list[Point]:
+        searcher = BayesianSearcher(
+            space, num_trials=20, max_iterations=9, options={"initial_points": 12, "cost_aware": True}
+        )
+        for number in range(16):
+            point = asking(searcher, number).point
+            waited = start if number < 3 else 0.0
+            for iteration in range(1, (2 if number % 4 == 3 else reports) + 1):
+                step = 2.0 ** round(8 * point["size"])  # a power of two: taking differences does not round
+                value = (point["x"] - 0.3) ** 2 + 0.1 / iteration
+                seconds = waited + iteration * step
+                searcher.tell(Observation(number, point, value, iteration, State.RUNNING, seconds=seconds))
+        return [asking(searcher, number).point for number in range(16, 20)]
+
+    assert points(512.0) == points(0.0)
+
+
 def test_torch_is_not_imported_and_bayes_opt_only_when_the_model_is_asked() -> None:
     program = """
 import sys
 from raytune_suite.search.bayesian import BayesianSearcher
+from raytune_suite.search.core import Point
 from raytune_suite.space import Space
 searcher = BayesianSearcher(Space.parse({"x": {"uniform": [0, 1]}}), num_trials=9)
 searcher.ask(0)
