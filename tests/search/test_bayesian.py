@@ -365,7 +365,6 @@ def test_torch_is_not_imported_and_bayes_opt_only_when_the_model_is_asked() -> N
     program = """
 import sys
 from raytune_suite.search.bayesian import BayesianSearcher
-from raytune_suite.search.core import Point
 from raytune_suite.space import Space
 searcher = BayesianSearcher(Space.parse({"x": {"uniform": [0, 1]}}), num_trials=9)
 searcher.ask(0)
