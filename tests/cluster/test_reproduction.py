@@ -51,10 +51,11 @@ def project_that_does_not_crash(tmp_path: Path, number: int) -> Path:
 
 @pytest.mark.parametrize("scheduler", ["pbt", "pb2"])
 def test_a_population_is_reproduced_along_its_lineages(tmp_path: Path, scheduler: str) -> None:
-    made = study(
-        tmp_path, num_trials=4, max_iterations=8, scheduler={"name": scheduler, "perturbation_interval": 2},
-        space={"learning_rate": {"uniform": [1e-3, 1e-1]}},
-    )  # fmt: skip
+    # Together, so that the last is compared with the first at the same iteration: each on its own, whoever reports
+    # has just gained two iterations on the others, and where reports come in turn nobody need ever be the last.
+    together = {"name": scheduler, "perturbation_interval": 2, "synch": True}
+    space = {"learning_rate": {"uniform": [1e-3, 1e-1]}}
+    made = study(tmp_path, num_trials=4, max_iterations=8, scheduler=together, space=space)
     experiment = run(made, verbosity=-1).experiment
     found = [reproduce(experiment.folder, number) for number in experiment.record.trials]
     assert all(one.identical for one in found), [one.lines() for one in found]
