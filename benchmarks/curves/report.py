@@ -81,10 +81,22 @@ def _together(found: list[Scores]) -> None:
     common = [arm for arm in found[0].arms if all(arm in scores.arms for scores in found)] if found else []
     against = {f"over {YARDSTICK}": [YARDSTICK for _ in found]}
     for rule in RULES:
-        peers = [scores.best_of("tpe-", rule) for scores in found]
-        if None not in peers:
-            against[f"over TPE/{rule}, best telling per task"] = [str(peer) for peer in peers]
+        tellings = [scores.best_of("tpe-", rule) for scores in found]
+        if None not in tellings:
+            against[f"over TPE/{rule}, best telling per task"] = [str(telling) for telling in tellings]
     print(f"| arm | {' | '.join(against)} |")
     print("|---" * (1 + len(against)) + "|")
     for arm in common:
         print(f"| {arm} | {' | '.join(str(pooled(found, arm, others)) for others in against.values())} |")
+    _beside(found, [arm for arm in common if arm.startswith("bayesian")], common)
+
+
+def _beside(found: list[Scores], ours: list[str], arms: list[str]) -> None:
+    """The suite's arms over every other, paired by seed."""
+    if not ours:
+        return
+    print(f"\nthe suite over each arm, geometric means\n\n| arm | {' | '.join(ours)} |")
+    print("|---" * (1 + len(ours)) + "|")
+    for other in arms:
+        if other not in ours:
+            print(f"| {other} | {' | '.join(str(pooled(found, arm, [other] * len(found))) for arm in ours)} |")

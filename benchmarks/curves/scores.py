@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,7 @@ class Scores:
         for result in results:
             self._runs.setdefault(result.case.arm, {})[result.case.seed] = result
         self._unit = table.best_of(10) - table.best
+        self._times: dict[tuple[str, int, float], float] = {}  # every draw asks for the same few
 
     @property
     def arms(self) -> list[str]:
@@ -76,7 +78,12 @@ class Scores:
     @property
     def level(self) -> float:
         """The loss to be reached."""
-        return self._level(self.runs(YARDSTICK))
+        return self._level(list(self._last.values()))
+
+    @cached_property
+    def _last(self) -> dict[int, float]:
+        """What the yardstick ends with, by seed."""
+        return {seed: run.loss(1.0) for seed, run in self._runs[YARDSTICK].items()}
 
     def median_time(self, arm: str) -> float:
         """When half of the runs have reached the level; inf: they do not."""
@@ -84,7 +91,7 @@ class Scores:
 
     def restricted_mean(self, arm: str) -> float:
         """Mean time to the level, the horizon for runs that do not reach it."""
-        return _restricted(self.runs(arm), self.level)
+        return self._restricted(arm, sorted(self._runs[arm]), self.level)
 
     def best_of(self, prefix: str, rule: str) -> str | None:
         """The arm of a family of searchers that is the fastest under a rule, chosen with hindsight."""
@@ -106,17 +113,26 @@ class Scores:
         """One draw: seeds are drawn once and used for every arm that has them; an arm with fewer draws its own."""
         seeds = sorted(self._runs[YARDSTICK])
         drawn = rng.choice(seeds, len(seeds))
-        level = self._level([self._runs[YARDSTICK][seed] for seed in drawn])
+        level = self._level([self._last[seed] for seed in drawn])
         return self._mean(against, drawn, level, rng) / self._mean(arm, drawn, level, rng)
 
-    def _level(self, yardstick: Sequence[Result]) -> float:
-        return upper_median([run.loss(1.0) for run in yardstick]) if self._fixed is None else self._fixed
+    def _level(self, last: Sequence[float]) -> float:
+        return upper_median(last) if self._fixed is None else self._fixed
 
     def _mean(self, arm: str, drawn: npt.NDArray[np.int_], level: float, rng: np.random.Generator) -> float:
         runs = self._runs[arm]
         if not all(seed in runs for seed in drawn):
             drawn = rng.choice(sorted(runs), len(runs))
-        return _restricted([runs[seed] for seed in drawn], level)
+        return self._restricted(arm, drawn, level)
+
+    def _restricted(self, arm: str, seeds: Sequence[int] | npt.NDArray[np.int_], level: float) -> float:
+        return float(np.mean([self._time(arm, int(seed), level) for seed in seeds]))
+
+    def _time(self, arm: str, seed: int, level: float) -> float:
+        key = (arm, seed, level)
+        if key not in self._times:
+            self._times[key] = min(1.0, self._runs[arm][seed].reaches(level))
+        return self._times[key]
 
 
 def pooled(scores: Sequence[Scores], arm: str, against: Sequence[str]) -> Speedup:
@@ -131,7 +147,3 @@ def pooled(scores: Sequence[Scores], arm: str, against: Sequence[str]) -> Speedu
 def upper_median(values: Sequence[float]) -> float:
     """The smallest value that at least half of the values do not exceed."""
     return sorted(values)[(len(values) + 1) // 2 - 1]
-
-
-def _restricted(runs: Sequence[Result], level: float) -> float:
-    return float(np.mean([min(1.0, run.reaches(level)) for run in runs]))
