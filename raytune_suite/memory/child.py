@@ -11,8 +11,6 @@ from typing import Any
 
 from raytune_suite import standalone
 
-_OWN = ("raytune_suite/memory/", "/torch/")
-
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -58,11 +56,13 @@ def why_not(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
+    """The last line of their code that ran: neither the suite's nor torch's, wherever their project lies."""
     import traceback
 
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not any(part in f.filename.replace(os.sep, "/") for part in (*_OWN, "<"))]
-    theirs = [f for f in theirs if "/raytune_suite/" not in f.filename.replace(os.sep, "/")]
+    known = [sys.modules[name].__file__ for name in ("raytune_suite", "torch") if name in sys.modules]
+    packages = [Path(file).parent for file in known if file is not None]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+    theirs = [f for f in frames if not any(Path(f.filename).is_relative_to(package) for package in packages)]
     return f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
 
 

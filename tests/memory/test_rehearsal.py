@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +108,15 @@ def test_what_cannot_run_without_contents_is_said_with_its_line(
         rehearse(cls, {"width": 64}, context)
 
     assert re.search(words, why_not(raised.value)), why_not(raised.value)
+
+
+@pytest.mark.parametrize("folder", ["raytune_suite", "torch"])
+def test_the_line_is_said_whatever_the_projects_folder_is_called(tmp_path: Path, folder: str) -> None:
+    code = compile("\nraise ValueError('seen')", str(tmp_path / folder / "mine.py"), "exec")
+    with pytest.raises(ValueError, match="seen") as raised:
+        exec(code)
+
+    assert why_not(raised.value) == "ValueError: seen (mine.py, line 2)"
 
 
 def test_torch_is_as_it_was_afterwards(context: Context) -> None:
