@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -272,15 +273,15 @@ def test_the_command_gives_0_for_identical_and_1_for_different(
 def test_ctrl_c_says_how_far_it_came_and_leaves_no_child(walks: Walks) -> None:
     walks.trial(0, sleep=2)
     walks.reports(0, 1, 6)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "raytune_suite", "reproduce", str(walks.close()), "0"],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", "raytune_suite", "reproduce", str(walks.close()), "0"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell runs in the background
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     child = child_of(process.pid)
     time.sleep(0.5)
-    os.kill(process.pid, 2)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "all equal so far" in errors
